@@ -1,0 +1,1 @@
+"""Speed and memory, measured as ratios of two ways taken in one run."""

@@ -1,0 +1,1 @@
+"""Making training data: sources of facts, builders of questions, filters. The library never imports this."""

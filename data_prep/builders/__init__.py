@@ -1,0 +1,1 @@
+"""Builders turn facts into rows a model is trained on."""

@@ -1,0 +1,61 @@
+"""AID pictures of 30 scene classes with RSICD captions, as read from a folder with `annotations.jsonl`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lhrs_chat.errors import DataError
+from lhrs_chat.schema import Image, Sample, Targets
+
+from . import Source, SourceOptions, _aid_words, _chips
+
+LICENCE = "research use only, not to be published (Google Earth imagery; AID and RSICD ask to be cited)"
+
+
+def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
+    """Yield one row a picture: its class, distinct captions, and what is there and what is not.
+
+    `meta`: `things` are all things known to be there; `present` and `complete` (absent for certain) are thinned out so
+    that questions about a thing have both answers.
+
+    Raises:
+        DataError: no folder is given, or it does not hold the set.
+    """
+    if root is None:
+        raise DataError("aid_rsicd needs the folder of the set")
+    rows = _chips.shuffled(_chips.read_rows(root), options.seed)
+    presence = _aid_words.balanced([_presence(row) for row in rows], options.seed)
+    yield from _chips.take((_sample(root, row, facts) for row, facts in zip(rows, presence, strict=True)), options)
+
+
+def _presence(row: dict[str, Any]) -> _aid_words.Presence:
+    label, captions = str(_chips.field(row, "label")), _chips.field(row, "captions")
+    return _aid_words.present(label, captions), _aid_words.absent(label, captions)
+
+
+def _sample(root: Path, row: dict[str, Any], presence: _aid_words.Presence) -> Sample:
+    label = str(_chips.field(row, "label"))
+    captions = [str(text) for text in _chips.field(row, "captions")]
+    width, height = _chips.field(row, "size")
+    file = str(_chips.field(row, "file"))
+    return Sample(
+        id=str(row["id"]),
+        images=(Image(path=str(root / file), size_px=(width, height), bands=("red", "green", "blue")),),
+        task="facts",
+        source="aid_rsicd",
+        licence=LICENCE,
+        scene_id=str(row["id"]),
+        targets=Targets(labels=(label,), captions=_aid_words.clean_captions(captions)),
+        split=str(_chips.field(row, "split")),
+        meta={
+            "image_file": file,
+            "things": _aid_words.present(label, captions),
+            "present": presence[0],
+            "complete": presence[1],
+        },
+    )
+
+
+SOURCE = Source(LICENCE, read)

@@ -1,0 +1,43 @@
+"""`python -m demo`: open the model, then serve the page on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from lhrs_chat.errors import LhrsError, MissingExtraError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Chat about remote sensing images in a web browser.")
+    parser.add_argument("--model", default="lhrs-nano", help="preset, folder or hub id (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
+    args = parser.parse_args(argv)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="demo: %(message)s")
+    logging.getLogger("lhrs_chat").setLevel(logging.INFO)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        if find_spec("gradio") is None:
+            raise MissingExtraError("gradio", "demo", "the browser demo")
+        from lhrs_chat.chat import Assistant
+
+        from . import samples, web
+
+        assistant = Assistant.open(args.model)
+        web.serve(web.build(assistant, samples.load()), host=args.host, port=args.port)
+    except LhrsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

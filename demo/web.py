@@ -1,0 +1,327 @@
+"""The page: a conversation at the left, the scene with the regions found in it at the right."""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from lhrs_chat import wording
+from lhrs_chat.chat import Assistant, ChatSession
+from lhrs_chat.errors import LhrsError
+from lhrs_chat.schema import Answer, Image
+
+from .samples import Scene
+
+FILE_TYPES = [".tif", ".tiff", ".jp2", ".png", ".jpg", ".jpeg"]
+MAX_UPLOAD = "1gb"
+TITLE = "lhrs_chat"
+LEAD = "Ask about a satellite or aerial image. Answers come with their evidence: regions, measures, and what was seen."
+EMPTY = "Pick a sample scene below or attach an image, then ask."
+CSS = """
+.gradio-container {max-width: 1280px !important; margin: auto !important}
+#lead {margin-bottom: -4px}
+#lead h1 {font-size: 1.5rem; margin: 0}
+#lead p {margin: 2px 0 0; opacity: .8}
+#scene img {object-fit: contain; background: #10151c}
+#seen {font-size: .85rem; line-height: 1.45}
+#seen code {font-size: .8rem}
+#note {font-size: .85rem; opacity: .85}
+#credit {font-size: .8rem; opacity: .75}
+"""
+
+History = list[dict[str, Any]]
+
+
+@dataclass
+class Conversation:
+    """What one browser session owns: its chat and a folder for its downloads."""
+
+    session: ChatSession
+    folder: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="lhrs-chat-demo-")
+    )
+
+    def close(self) -> None:
+        """Release the images and the folder."""
+        self.session.close()
+        self.folder.cleanup()
+
+
+@dataclass(frozen=True)
+class View:
+    """What the right side shows: the picture, the words below it, the file to download and a note about it."""
+
+    picture: Any
+    seen: str
+    download: str | None
+    note: str
+
+    def updates(self) -> list[Any]:
+        """Values for the components of the right side, in their order."""
+        return [
+            self.picture,
+            self.seen,
+            gr.update(value=self.download, interactive=bool(self.download)),
+            self.note,
+        ]
+
+
+def build(assistant: Assistant, scenes: list[Scene]) -> gr.Blocks:
+    """Lay out the page; every browser session gets a conversation of its own."""
+    page: gr.Blocks
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+        state = gr.State(None, delete_callback=_close)
+        gr.Markdown(f"# {TITLE}\n{LEAD} Model: **{assistant.backend.name}**", elem_id="lead")
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=6, min_width=420):
+                chat = gr.Chatbot(
+                    show_label=False,
+                    height=430,
+                    placeholder=EMPTY,
+                    buttons=["copy"],
+                    elem_id="chat",
+                    allow_tags=False,
+                )
+                entry = gr.MultimodalTextbox(
+                    show_label=False,
+                    placeholder="Where is the water?",
+                    file_types=FILE_TYPES,
+                    file_count="multiple",
+                    sources=["upload"],
+                    elem_id="entry",
+                    autofocus=True,
+                )
+                gallery = gr.Gallery(
+                    value=[(scene.thumbnail(), scene.title) for scene in scenes],
+                    label="Sample scenes",
+                    columns=max(1, min(5, len(scenes))),
+                    height=190,
+                    object_fit="cover",
+                    allow_preview=False,
+                    interactive=False,
+                    buttons=[],
+                    visible=bool(scenes),
+                    elem_id="gallery",
+                )
+                credit = gr.Markdown("", elem_id="credit")
+            with gr.Column(scale=5, min_width=360):
+                picture = gr.Image(
+                    label="Scene and regions found",
+                    height=430,
+                    format="png",
+                    interactive=False,
+                    buttons=["download", "fullscreen"],
+                    elem_id="scene",
+                )
+                seen = gr.Markdown("", elem_id="seen")
+                with gr.Row():
+                    download = gr.DownloadButton("Download GeoJSON", interactive=False, size="sm", elem_id="download")
+                    again = gr.Button("New conversation", size="sm", elem_id="again")
+                note = gr.Markdown("", elem_id="note")
+        shown = [picture, seen, download, note]
+        entry.submit(
+            functools.partial(answer, assistant),
+            [entry, chat, state],
+            [entry, chat, state, *shown],
+            show_progress="hidden",
+            api_name="ask",
+        )
+        entry.stop(stop, [state], None, show_progress="hidden", api_visibility="private", queue=False)
+        gallery.select(
+            functools.partial(pick, assistant, scenes),
+            [state],
+            [chat, state, credit, *shown],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        again.click(
+            functools.partial(restart, assistant),
+            [state],
+            [entry, chat, state, credit, *shown],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+    return page
+
+
+def serve(page: gr.Blocks, *, host: str, port: int, wait: bool = True) -> str:
+    """Serve the page without sharing it and without fetching anything from elsewhere; return its address.
+
+    Args:
+        page: what `build` made.
+        host: address to listen on.
+        port: port to listen on; 0 takes a free one.
+        wait: block until interrupted.
+
+    Raises:
+        LhrsError: the port is taken.
+    """
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port or None,
+            share=False,
+            theme=theme(),
+            css=CSS,
+            footer_links=[],
+            max_file_size=MAX_UPLOAD,
+            ssr_mode=False,
+            show_error=True,
+            prevent_thread_lock=True,
+        )
+    except OSError as error:
+        raise LhrsError("the demo cannot listen there", found=error, next_step="choose another --port") from error
+    if wait:
+        page.block_thread()
+    return str(address)
+
+
+def theme() -> gr.themes.Base:
+    """Return a theme whose fonts are those of the reader's system."""
+    return gr.themes.Soft(
+        primary_hue="teal",
+        neutral_hue="slate",
+        radius_size="md",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+
+
+def answer(
+    assistant: Assistant, message: dict[str, Any], history: History | None, state: Conversation | None
+) -> Iterator[list[Any]]:
+    """Add the attached images, then stream the answer; errors become messages."""
+    conversation = state or Conversation(assistant.session())
+    session = conversation.session
+    talk: History = list(history or [])
+    question = (message.get("text") or "").strip()
+    files = [Path(file) for file in message.get("files") or []]
+    said = "\n\n".join([*(f"*{file.name}*" for file in files), question]).strip()
+    if said:
+        talk.append({"role": "user", "content": said})
+    busy = gr.update(value=None, submit_btn=False, stop_btn=True)
+    idle = gr.update(value=None, submit_btn=True, stop_btn=False)
+    keep = [gr.skip()] * 4
+    try:
+        for file in files:
+            session.add_image(file)
+        if files:
+            keep = view(conversation).updates()
+        if not question:
+            ask = "What do you want to know about it?" if session.pictures else EMPTY
+            yield [idle, [*talk, {"role": "assistant", "content": ask}], conversation, *keep]
+            return
+        yield [busy, [*talk], conversation, *keep]
+        words = ""
+        for piece in session.stream(question):
+            if isinstance(piece, Answer):
+                talk.append({"role": "assistant", "content": spoken(piece, conversation)})
+            else:
+                words += piece
+                partial = {"role": "assistant", "content": _plain(words)}
+                yield [busy, [*talk, partial], conversation, *[gr.skip()] * 4]
+        yield [idle, talk, conversation, *view(conversation).updates()]
+    except LhrsError as error:
+        yield [idle, [*talk, {"role": "assistant", "content": friendly(error)}], conversation, *keep]
+
+
+def stop(state: Conversation | None) -> None:
+    """End the answer that is being written."""
+    if state is not None:
+        state.session.stop()
+
+
+def pick(assistant: Assistant, scenes: list[Scene], state: Conversation | None, event: gr.SelectData) -> list[Any]:
+    """Begin a conversation about a sample scene."""
+    scene = scenes[event.index]
+    _close(state)
+    conversation = Conversation(assistant.session())
+    credit = f"{scene.title}. {scene.credit} ({scene.licence})"
+    try:
+        conversation.session.add_image(scene.path)
+    except LhrsError as error:
+        return [[{"role": "assistant", "content": friendly(error)}], conversation, "", None, "", _no_file(), ""]
+    hints = "".join(f"\n- {question}" for question in scene.questions)
+    content = f"**{scene.title}** is open. What do you want to know about it?{hints}"
+    return [[{"role": "assistant", "content": content}], conversation, credit, *view(conversation).updates()]
+
+
+def restart(assistant: Assistant, state: Conversation | None) -> list[Any]:
+    """Forget the conversation and its images."""
+    _close(state)
+    entry = gr.update(value=None, submit_btn=True, stop_btn=False)
+    return [entry, [], Conversation(assistant.session()), "", None, "", _no_file(), ""]
+
+
+def view(conversation: Conversation) -> View:
+    """Show the image of the last answer, or the last image, with all regions found on it."""
+    session = conversation.session
+    unasked = not session.turns or len(session.pictures) - 1 > max(turn.picture for turn in session.turns)
+    number = len(session.pictures) - 1 if unasked else session.turns[-1].picture
+    picture = session.pictures[number]
+    lines = [f"**{_name(picture.image)}**: {wording.picture(picture.image)}"]
+    if unasked:
+        lines.append(f"Shown: {picture.raster.composite}")
+    else:
+        lines += [f"{name.capitalize()}: {words}" for name, words in wording.source(session.turns[-1].answer)]
+    download, note = _map_file(conversation, number)
+    return View(session.overlay(number), "  \n".join(_plain(line) for line in lines), download, note)
+
+
+def spoken(given: Answer, conversation: Conversation) -> str:
+    """Write an answer with its evidence as Markdown."""
+    image = conversation.session.pictures[conversation.session.turns[-1].picture].image
+    lines = [f"- {name}: {words.replace(chr(10), '; ')}" for name, words in wording.evidence(given, image)]
+    return _plain(given.text) + "\n\n" + _plain("\n".join(lines))
+
+
+def friendly(error: LhrsError) -> str:
+    """Write an error as Markdown."""
+    lines = [f"**{error.what}**"]
+    if error.found is not None:
+        lines.append(f"Found: {error.found}")
+    if error.allowed is not None:
+        lines.append(f"Allowed: {error.allowed}")
+    if error.next_step:
+        lines.append(f"Next: {error.next_step}")
+    return "  \n".join(lines)
+
+
+def _map_file(conversation: Conversation, number: int) -> tuple[str | None, str]:
+    """Write the regions found so far as GeoJSON; return the file, or None and why there is none."""
+    session = conversation.session
+    if session.pictures[number].image.georef is None:
+        return None, "No GeoJSON: this image has no georeference, so its regions have no place on the map."
+    features = session.features()
+    count = len(features["features"])
+    if not count:
+        return None, "GeoJSON can be downloaded as soon as an answer has a region."
+    stem = Path(_name(session.pictures[number].image)).stem
+    path = Path(conversation.folder.name) / f"{stem}_regions.geojson"
+    path.write_text(json.dumps(features, allow_nan=False), encoding="utf-8")
+    return str(path), f"{count} region{'' if count == 1 else 's'} in WGS84 longitude and latitude."
+
+
+def _name(image: Image) -> str:
+    return Path(image.path).name if image.path else "image"
+
+
+def _plain(text: str) -> str:
+    """Keep a model's words from being taken for HTML."""
+    return text.replace("<", "&lt;")
+
+
+def _no_file() -> dict[str, Any]:
+    return gr.update(value=None, interactive=False)
+
+
+def _close(state: Conversation | None) -> None:
+    if state is not None:
+        state.close()

@@ -1,0 +1,1 @@
+"""Measuring a model: benchmarks, resumable runs, tables with standard errors. The library never imports this."""

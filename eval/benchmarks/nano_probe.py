@@ -1,0 +1,260 @@
+"""nano_probe: short questions about held-out synthetic and held-out real chips, eight tasks, strict scoring.
+
+The frozen set is a folder with `probe.jsonl`, one question a row, and `images/`. It is made once by
+`python -m data_prep probe --out DIR`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+
+from lhrs_chat.errors import DataError, GeoError
+from lhrs_chat.geo.frames import convert
+from lhrs_chat.metrics import boxes as box_metrics
+from lhrs_chat.metrics import captions as caption_metrics
+from lhrs_chat.schema import Box, Number, Targets
+from lhrs_chat.text import answers
+
+from . import Benchmark, Parsed, Protocol, Question, Reply
+
+ROWS = "probe.jsonl"
+VARIABLE = "LHRS_CHAT_PROBE"
+PACKAGED = Path(__file__).parent.parent / "data" / "nano_probe"
+MAKE = "python -m data_prep probe --out DIR, then --data DIR"
+
+CHOSEN = ("presence", "compare", "scene_class", "which_is_higher")
+TASKS = (*CHOSEN, "count", "area_share", "where_is", "caption")
+MAIN = {
+    **dict.fromkeys(CHOSEN, "accuracy"),
+    "count": "exact",
+    "area_share": "within_10",
+    "where_is": "iou",
+    "caption": "cider",
+}
+YES_NO = ("yes", "no")
+CAPTION_TOKENS = 64
+ANSWER_TOKENS = 32
+TOLERANCE_POINTS = 10.0
+
+
+def find(given: Path | None) -> Path:
+    """The folder of the probe: the one given, the one in LHRS_CHAT_PROBE, or the one in the repository.
+
+    Raises:
+        DataError: there is none, or it holds no `probe.jsonl`.
+    """
+    if given is not None:
+        folder = given
+    elif os.environ.get(VARIABLE):
+        folder = Path(os.environ[VARIABLE])
+    else:
+        folder = PACKAGED
+    if not (folder / ROWS).is_file():
+        raise DataError(
+            "the questions of nano_probe are not here",
+            found=f"no {ROWS} in {folder}",
+            allowed=f"a folder given by --data or {VARIABLE}, or {PACKAGED}",
+            next_step=MAKE,
+        )
+    return folder
+
+
+def load(folder: Path) -> list[Question]:
+    """Read all questions.
+
+    Raises:
+        DataError: a row is broken, an id stands there twice, a picture is missing.
+    """
+    rows: list[dict[str, Any]] = []
+    path = folder / ROWS
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            rows.append(_row(line, f"line {number} of {path}"))
+    if not rows:
+        raise DataError("the probe holds no question", found=path, next_step=MAKE)
+    named = _names(rows)
+    largest = _largest_counts(rows)
+    sizes: dict[str, tuple[int, int]] = {}
+    questions: list[Question] = []
+    for row in rows:
+        if row["image"] not in sizes:
+            sizes[row["image"]] = _size_px(folder / row["image"], row["id"])
+        questions.append(_question(row, folder, sizes[row["image"]], named, largest))
+    seen: set[str] = set()
+    for question in questions:
+        if question.id in seen:
+            raise DataError("two questions have one id", found=question.id, next_step=MAKE)
+        seen.add(question.id)
+    return questions
+
+
+def _row(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is no JSON", found=line[:80], next_step=MAKE) from error
+    if not isinstance(row, dict):
+        raise DataError(f"{where} is no object", found=line[:80], next_step=MAKE)
+    for name in ("id", "image", "task", "question", "answer", "scene_id", "set", "licence"):
+        if not isinstance(row.get(name), str):
+            raise DataError(f"{where} needs the text field {name!r}", found=row.get(name), next_step=MAKE)
+    task = row["task"]
+    if task not in TASKS:
+        raise DataError(f"{where} has an unknown task", found=task, allowed=", ".join(TASKS))
+    box, number, captions = row.get("box"), row.get("number"), row.get("captions")
+    if task == "where_is" and not (isinstance(box, list) and len(box) == 4 and all(_is_number(v) for v in box)):
+        raise DataError(f"{where} needs a box", found=box, allowed="[x1, y1, x2, y2], 0 to 100")
+    if task in ("count", "area_share") and not _is_number(number):
+        raise DataError(f"{where} needs a number", found=number, allowed="a number")
+    if task == "caption" and not (
+        isinstance(captions, list) and captions and all(isinstance(c, str) for c in captions)
+    ):
+        raise DataError(f"{where} needs captions", found=captions, allowed="a list of sentences")
+    options = row.get("options")
+    if options is not None and row["task"] in CHOSEN and row["answer"].lower() not in [str(o).lower() for o in options]:
+        raise DataError(f"{where}: the answer is not among the options", found=row["answer"], allowed=options)
+    return row
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _cell(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["set"], row["task"]
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
+    """All answers of a set and task: the names to choose from where a row brings no options."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        if row["task"] in CHOSEN:
+            found.setdefault(_cell(row), set()).add(row["answer"].lower())
+    return {cell: tuple(sorted(names)) for cell, names in found.items()}
+
+
+def _largest_counts(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row["task"] == "count":
+            found[_cell(row)] = max(found.get(_cell(row), 0.0), float(row["number"]))
+    return found
+
+
+def _size_px(path: Path, question: str) -> tuple[int, int]:
+    try:
+        with PIL.Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise DataError(f"the picture of question {question} cannot be read", found=path, next_step=MAKE) from error
+
+
+def _question(
+    row: Mapping[str, Any],
+    folder: Path,
+    size_px: tuple[int, int],
+    named: Mapping[tuple[str, str], tuple[str, ...]],
+    largest: Mapping[tuple[str, str], float],
+) -> Question:
+    task, answer = row["task"], row["answer"]
+    choices: tuple[str, ...] = ()
+    if task in CHOSEN:
+        answer = answer.lower()
+        choices = tuple(str(o).lower() for o in row["options"]) if row.get("options") else named[_cell(row)]
+        if answer in YES_NO:
+            choices = YES_NO
+    value = float(row["number"]) if _is_number(row.get("number")) else None
+    cap = 0.0
+    if value is not None and task == "area_share":
+        cap = max(value, 100.0 - value)
+    elif value is not None and task == "count":
+        cap = max(value, largest[_cell(row)] - value, 1.0)
+    box = row.get("box")
+    targets = Targets(
+        answer=answer,
+        choices=choices,
+        boxes=(Box((box[0], box[1], box[2], box[3]), "per100"),) if box else (),
+        numbers=(Number(value, str(row.get("unit") or "")),) if value is not None else (),
+        captions=tuple(row.get("captions") or ()),
+    )
+    return Question(
+        id=row["id"],
+        task=task,
+        text=row["question"],
+        images=(folder / row["image"],),
+        size_px=size_px,
+        subset=row["set"],
+        scene_id=row["scene_id"],
+        licence=row["licence"],
+        targets=targets,
+        error_cap=cap,
+        max_new_tokens=CAPTION_TOKENS if task == "caption" else ANSWER_TOKENS,
+    )
+
+
+def parse(question: Question, reply: Reply) -> Parsed:
+    """Read an answer strictly: blank, unclear or of another unit is None."""
+    if question.task in CHOSEN:
+        if question.targets.choices == YES_NO:
+            said = answers.yes_no(reply.text)
+            return None if said is None else YES_NO[0 if said else 1]
+        return answers.label(reply.text, question.targets.choices)
+    if question.task == "caption":
+        return reply.text.strip() or None
+    if question.task == "where_is":
+        return _read_box(reply)
+    number = answers.number(reply.text)
+    allowed = ("", "%") if question.task == "area_share" else ("",)
+    return number.value if number is not None and number.unit in allowed else None
+
+
+def _read_box(reply: Reply) -> tuple[float, ...] | None:
+    """The first box of an answer, per 100 of the picture that was shown."""
+    try:
+        found = answers.boxes(reply.text, reply.dialect, reply.size_px)
+        if not found:
+            return None
+        moved = convert(found[0], "per100", size_px=reply.size_px, placement=reply.placement)
+    except GeoError:
+        return None
+    return tuple(round(value, 4) for value in moved.xyxy)
+
+
+def score(question: Question, parsed: Parsed) -> dict[str, float]:
+    """Metrics of one question; `parsed` says whether the answer could be read."""
+    found = {"parsed": float(parsed is not None)}
+    if question.task in CHOSEN:
+        return {"accuracy": float(parsed is not None and parsed == question.targets.answer), **found}
+    if question.task == "caption":
+        return found
+    if question.task == "where_is":
+        return {**_score_box(question, parsed), **found}
+    truth = question.targets.numbers[0].value
+    off = question.error_cap
+    if isinstance(parsed, float):
+        off = min(abs(parsed - truth), question.error_cap)
+    if question.task == "count":
+        return {"exact": float(isinstance(parsed, float) and parsed == truth), "mae": off, **found}
+    within = isinstance(parsed, float) and abs(parsed - truth) <= TOLERANCE_POINTS
+    return {"within_10": float(within), "mae_points": off, **found}
+
+
+def _score_box(question: Question, parsed: Parsed) -> dict[str, float]:
+    if not isinstance(parsed, tuple):
+        return {"iou": 0.0, "acc_0.5": 0.0, "acc_0.3": 0.0, "pointing": 0.0}
+    x1, y1, x2, y2 = parsed
+    left, top, right, bottom = truth = question.targets.boxes[0].xyxy
+    overlap = box_metrics.iou((x1, y1, x2, y2), truth)
+    inside = left <= (x1 + x2) / 2 <= right and top <= (y1 + y2) / 2 <= bottom
+    return {
+        "iou": overlap,
+        "acc_0.5": float(overlap >= 0.5),
+        "acc_0.3": float(overlap >= 0.3),
+        "pointing": float(inside),
+    }

@@ -1,0 +1,327 @@
+"""Talk with a model about images: several images, many turns, streamed words, and evidence with every answer."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, cast
+
+import numpy as np
+import PIL.Image
+
+from lhrs_chat import __version__, evidence
+from lhrs_chat.errors import GeoError, LhrsError
+from lhrs_chat.geo import overlay, vector
+from lhrs_chat.geo.frames import Placement
+from lhrs_chat.geo.raster import Raster
+from lhrs_chat.models.backends import Backend, Delta, Done, Request, open_backend
+from lhrs_chat.schema import Answer, Box, Image, Mask, Message, Number, Provenance
+
+Source = str | Path | bytes | np.ndarray | PIL.Image.Image | Image | Raster
+
+PICTURE_MAX_PX = 2048  # longer side of what a backend is handed; it resizes further to what its model takes
+MAX_TEMPERATURE = 10.0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image of a conversation. `rgb`: (H, W, 3), uint8, at most `PICTURE_MAX_PX` a side."""
+
+    raster: Raster
+    rgb: np.ndarray
+    rgb_sha256: str
+
+    @property
+    def image(self) -> Image:
+        """What is known of the image: size, bands, sensor, georeference."""
+        return self.raster.image
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question with its answer; boxes and masks of the answer lie on image number `picture`."""
+
+    question: str
+    answer: Answer
+    picture: int
+
+
+class ChatSession:
+    """One conversation about one or more images. Not for several threads at once, except for `stop`."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.pictures: list[Picture] = []
+        self.turns: list[Turn] = []
+        self._messages: list[Message] = []
+        self._unseen: list[int] = []
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._stop = threading.Event()
+
+    def __enter__(self) -> ChatSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files of the conversation."""
+        for picture in self.pictures:
+            picture.raster.close()
+
+    def add_image(self, source: Source) -> int:
+        """Add an image to the next question; return its number in the conversation.
+
+        The same image is read once: adding it again returns the number it has. An opened `Raster` is closed with
+        the session.
+
+        Args:
+            source: file, bytes, array (C, H, W), PIL image, `Image`, or an opened raster.
+
+        Raises:
+            RasterError: it cannot be opened, or there is nothing in it to look at.
+        """
+        raster = source if isinstance(source, Raster) else Raster.open(source)
+        key = (raster.sha256, raster.profile.name)
+        if key in self._numbers:
+            raster.close()
+            return self._numbers[key]
+        rgb = raster.rgb(max_size_px=PICTURE_MAX_PX)
+        digest = hashlib.sha256(f"{rgb.shape}".encode() + rgb.tobytes()).hexdigest()
+        number = len(self.pictures)
+        self.pictures.append(Picture(raster, rgb, digest))
+        self._numbers[key] = number
+        self._unseen.append(number)
+        return number
+
+    def ask(self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> Answer:
+        """Ask, and return the answer when it is complete; see `stream`."""
+        pieces = self.stream(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        return next(piece for piece in pieces if isinstance(piece, Answer))
+
+    def stream(
+        self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[str | Answer]:
+        """Ask, and yield the words as they come, then the `Answer`.
+
+        A question that fails or is abandoned leaves the conversation as it was.
+
+        Args:
+            question: plain language.
+            max_new_tokens: the longest answer.
+            temperature: 0 for the likeliest words, above for sampling.
+            seed: of the sampling.
+
+        Raises:
+            LhrsError: there is no image, the question is empty, or a setting is out of range.
+        """
+        asked = question.strip()
+        if not asked:
+            raise LhrsError("the question is empty", found=repr(question), next_step="ask something about the image")
+        if not self.pictures:
+            raise LhrsError("there is no image to talk about", found="no image", next_step="add an image first")
+        if max_new_tokens < 1:
+            raise LhrsError("an answer needs room for a token", found=max_new_tokens, allowed="max_new_tokens >= 1")
+        if not 0.0 <= temperature <= MAX_TEMPERATURE:
+            raise LhrsError("temperature out of range", found=temperature, allowed=f"0 to {MAX_TEMPERATURE:g}")
+        message = Message.of("user", asked, tuple(self._unseen))
+        request = Request(
+            messages=(*self._messages, message),
+            images=tuple(picture.rgb for picture in self.pictures),
+            image_hashes=tuple(picture.rgb_sha256 for picture in self.pictures),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return self._run(asked, request)
+
+    def stop(self) -> None:
+        """End the answer that is being written; what was said so far becomes the answer. Any thread may call this."""
+        self._stop.set()
+
+    def overlay(self, number: int = -1) -> PIL.Image.Image:
+        """Draw all regions found so far on image `number`, at most `PICTURE_MAX_PX` a side."""
+        number = number % len(self.pictures)
+        picture = self.pictures[number]
+        found = [turn.answer for turn in self.turns if turn.picture == number]
+        boxes = list(dict.fromkeys(box for answer in found for box in answer.boxes))
+        masks = list(dict.fromkeys(mask for answer in found for mask in answer.masks))
+        return draw(picture, boxes, masks)
+
+    def features(self) -> dict[str, Any]:
+        """Collect all regions found so far as one GeoJSON object, each with its own provenance.
+
+        Raises:
+            GeoError: no image of the conversation has a georeference.
+        """
+        located = [n for n, picture in enumerate(self.pictures) if picture.image.georef is not None]
+        if not located:
+            raise GeoError(
+                "no image of this conversation has a georeference, so there is nothing to put on a map",
+                found=[picture.image.path or "an image without file" for picture in self.pictures],
+                next_step="give a georeferenced raster such as a GeoTIFF, or save the overlay picture instead",
+            )
+        features: list[dict[str, Any]] = []
+        seen: set[tuple[int, Box | Mask]] = set()
+        for turn in self.turns:
+            if turn.picture in located:
+                regions: tuple[Box | Mask, ...] = (*turn.answer.boxes, *turn.answer.masks)
+                new = [r for r in regions if (turn.picture, r) not in seen]
+                seen.update((turn.picture, region) for region in new)
+                boxes = tuple(region for region in new if isinstance(region, Box))
+                masks = tuple(region for region in new if isinstance(region, Mask))
+                answer = replace(turn.answer, boxes=boxes, masks=masks)
+                features += vector.feature_collection(answer, self.pictures[turn.picture].image)["features"]
+        return {"type": "FeatureCollection", "features": features}
+
+    def _run(self, question: str, request: Request) -> Iterator[str | Answer]:
+        self._stop.clear()
+        began = time.perf_counter()
+        done = None
+        for event in self.backend.generate([request], stop=self._stop):
+            if isinstance(event, Delta):
+                yield event.text
+            else:
+                done = event
+        if done is None:
+            raise LhrsError("the model ended without an answer", found=self.backend.name, next_step="ask again")
+        number = evidence.about(question, len(self.pictures))
+        measured = None if done.stopped else self._measure(question, number)
+        if measured is not None:
+            yield f"\n{measured.sentence}"
+        answer = self._answer(question, number, done, measured, began)
+        self._messages = [*request.messages, Message.of("assistant", done.text)]
+        self._unseen.clear()
+        self.turns.append(Turn(question, answer, number))
+        yield answer
+
+    def _measure(self, question: str, number: int) -> evidence.Cover | None:
+        cover = evidence.asked_cover(question)
+        return None if cover is None else evidence.measure_cover(self.pictures[number].raster, cover)
+
+    def _answer(self, question: str, number: int, done: Done, measured: evidence.Cover | None, began: float) -> Answer:
+        picture = self.pictures[number]
+        sent_px = (picture.rgb.shape[1], picture.rgb.shape[0])
+        placement = done.placement
+        if placement is None or placement.original_px != sent_px:
+            placement = Placement.whole(sent_px)
+        size_px = picture.raster.size_px
+        dialect = self.backend.dialect
+        boxes = evidence.said_boxes(done.text, dialect, question, size_px, sent_px, placement)
+        numbers: tuple[Number, ...] = evidence.said_numbers(done.text, dialect, question)
+        text = done.text
+        if measured is not None:
+            numbers += measured.numbers
+            text = f"{text}\n{measured.sentence}"
+        return Answer(
+            text=text,
+            provenance=Provenance(
+                model=self.backend.name,
+                weights_sha256=self.backend.weights_sha256,
+                image_sha256=",".join(seen.raster.sha256 for seen in self.pictures),
+                prompt=done.prompt,
+                composite=self._composite(number),
+                sensor=picture.image.sensor or "",
+                crs=picture.image.georef.crs if picture.image.georef else None,
+                size_px=size_px,
+                sent_size_px=placement.sent_px,
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+                version=__version__,
+                seconds=round(time.perf_counter() - began, 3),
+            ),
+            boxes=boxes,
+            masks=() if measured is None else (measured.mask,),
+            numbers=numbers,
+            confidence=done.confidence,
+            options=dict(done.options),
+        )
+
+    def _composite(self, number: int) -> str:
+        if len(self.pictures) == 1:
+            return self.pictures[0].raster.composite
+        each = [f"image {place}: {seen.raster.composite}" for place, seen in enumerate(self.pictures, 1)]
+        return "; ".join([*each, f"evidence lies on image {number + 1}"])
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """A model that is ready to be asked."""
+
+    backend: Backend
+
+    @staticmethod
+    def open(model: str = "lhrs-nano") -> Assistant:
+        """Open a preset, a local folder or a hub id.
+
+        Raises:
+            LhrsError: the model is not known, or its weights are missing or damaged.
+        """
+        return Assistant(open_backend(model))
+
+    def session(self) -> ChatSession:
+        """Begin a conversation."""
+        return ChatSession(self.backend)
+
+    def ask(
+        self,
+        image: Source | Sequence[Source],
+        question: str,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> Answer:
+        """Ask one question about one image or several; see `ChatSession.stream`.
+
+        Args:
+            image: an image, or a list of images in the order they are spoken of.
+            question: plain language.
+            max_new_tokens: the longest answer.
+            temperature: 0 for the likeliest words, above for sampling.
+            seed: of the sampling.
+
+        Raises:
+            LhrsError: an image cannot be read, the question is empty, or a setting is out of range.
+        """
+        with self.session() as session:
+            several = isinstance(image, list | tuple)
+            for source in cast("Sequence[Source]", image) if several else [cast("Source", image)]:
+                session.add_image(source)
+            return session.ask(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+
+
+def draw(picture: Picture, boxes: Sequence[Box], masks: Sequence[Mask]) -> PIL.Image.Image:
+    """Draw regions, given in pixels of the original image, on the picture that was shown to the model."""
+    height, width = picture.rgb.shape[:2]
+    size_px = picture.raster.size_px
+    scale = (width / size_px[0], height / size_px[1])
+    return overlay.draw(
+        picture.rgb,
+        [_scaled_box(box, scale) for box in boxes],
+        [_scaled_mask(mask, scale, (width, height)) for mask in masks],
+    )
+
+
+def _scaled_box(box: Box, scale: tuple[float, float]) -> Box:
+    sx, sy = scale
+    x1, y1, x2, y2 = box.xyxy
+    points = None if box.points is None else tuple((x * sx, y * sy) for x, y in box.points)
+    return replace(box, xyxy=(x1 * sx, y1 * sy, x2 * sx, y2 * sy), points=points)
+
+
+def _scaled_mask(mask: Mask, scale: tuple[float, float], size_px: tuple[int, int]) -> Mask:
+    """Bring a mask of the original image to `size_px`, (width, height), of the picture."""
+    if mask.polygons is not None:
+        sx, sy = scale
+        return replace(mask, polygons=tuple(tuple((x * sx, y * sy) for x, y in ring) for ring in mask.polygons))
+    if mask.size_px == (size_px[1], size_px[0]):
+        return mask
+    return Mask.from_array(evidence.resized(mask.to_array(), size_px), mask.label, mask.score)

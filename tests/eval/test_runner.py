@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eval import report, runner
+from eval.__main__ import main
+from eval.benchmarks import BENCHMARKS, CONDITIONS, Benchmark, Question
+from lhrs_chat.errors import DataError, LhrsError
+from lhrs_chat.models.backends import Done
+
+BENCHMARK: Benchmark = BENCHMARKS.get("nano_probe")
+
+
+def ask(probe: Path, backend: Any, out: Path, **more: Any) -> runner.Run:
+    return runner.run(BENCHMARK, BENCHMARK.load(probe), backend, out, **more)
+
+
+def without_time(path: Path) -> list[Any]:
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in path.read_text().splitlines()]
+
+
+def test_every_question_is_asked_once_under_every_condition(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    backend = scripted(lambda question, hashes: "yes")
+    done = ask(probe, backend, tmp_path / "out", batch_size=5)
+    questions = BENCHMARK.load(probe)
+    assert set(done.records) == {(q.id, c) for q in questions for c in CONDITIONS}
+    assert (done.asked, done.reused, len(backend.requests)) == (3 * len(questions), 0, 3 * len(questions))
+    assert max(backend.batches) == 5
+    lines = without_time(tmp_path / "out" / "answers.jsonl")
+    assert len(lines) == 1 + 3 * len(questions)
+    assert lines[0]["header"]["model"] == "scripted"
+
+
+def test_what_each_condition_shows(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    questions = {q.id: q for q in BENCHMARK.load(probe)}
+    exchange = runner.derange(list(questions.values()), 0)
+    for planned in runner.plan(list(questions.values()), CONDITIONS):
+        request = runner.make_request(planned, 0)
+        kinds = [part.type for part in request.messages[0].content]
+        own = planned.question.images
+        if planned.condition == "blind":
+            assert kinds == ["text"] and request.images == () and request.image_hashes == ()
+            continue
+        assert kinds == ["image", "text"] and request.images[0].shape == (24, 32, 3)
+        assert planned.shown == (own if planned.condition == "real" else exchange[own])
+        assert request.image_hashes == (runner.image_sha256(planned.shown[0]),)
+        assert planned.shown[0].name.startswith(planned.question.subset)
+
+
+def test_resumed_run_equals_an_uninterrupted_one(probe: Path, tmp_path: Path, scripted: Any, perfect: Any) -> None:
+    ask(probe, scripted(perfect), tmp_path / "whole", batch_size=4)
+    with pytest.raises(KeyboardInterrupt):
+        ask(probe, scripted(perfect, die_after=30), tmp_path / "cut", batch_size=4)
+    path = tmp_path / "cut" / "answers.jsonl"
+    path.write_bytes(path.read_bytes()[:-7])  # as if killed while the last line was being written
+    again = scripted(perfect)
+    done = ask(probe, again, tmp_path / "cut", batch_size=4)
+    assert done.reused == 29 and done.asked == len(again.requests) == len(done.records) - 29
+    assert without_time(path) == without_time(tmp_path / "whole" / "answers.jsonl")
+    nothing = scripted(perfect)
+    assert ask(probe, nothing, tmp_path / "cut").asked == 0 and nothing.requests == []
+
+
+def test_no_resume_starts_anew(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    ask(probe, scripted(lambda question, hashes: "yes"), tmp_path / "out")
+    done = ask(probe, scripted(lambda question, hashes: "no"), tmp_path / "out", resume=False)
+    assert done.reused == 0 and {record.text for record in done.records.values()} == {"no"}
+
+
+@pytest.mark.parametrize("change", ["weights", "seed", "data", "pictures"])
+def test_answers_of_other_runs_are_not_mixed(
+    probe: Path, tmp_path: Path, scripted: Any, rewrite: Any, change: str
+) -> None:
+    def speech(question: str, hashes: tuple[str, ...]) -> str:
+        return "yes"
+
+    ask(probe, scripted(speech), tmp_path / "out", limit=1)
+    before = (tmp_path / "out" / "answers.jsonl").read_bytes()
+    weights, seed = ("b" * 64 if change == "weights" else "a" * 64), (1 if change == "seed" else 0)
+    if change == "data":
+        rows = [json.loads(line) for line in (probe / "probe.jsonl").read_text().splitlines()]
+        rewrite(probe, [{**rows[0], "question": "Is there any water?"}, *rows[1:]])
+    if change == "pictures":
+        (probe / "images" / "synthetic_0.png").write_bytes((probe / "images" / "synthetic_1.png").read_bytes())
+    named = {"weights": "weights_sha256", "seed": "seed"}.get(change, "data_sha256")
+    with pytest.raises(DataError, match=f"{named} differs"):
+        ask(probe, scripted(speech, weights=weights), tmp_path / "out", limit=1, seed=seed)
+    assert (tmp_path / "out" / "answers.jsonl").read_bytes() == before
+
+
+def test_probe_may_be_moved(probe: Path, tmp_path: Path) -> None:
+    before = runner.fingerprint(BENCHMARK.load(probe))
+    assert before == runner.fingerprint(BENCHMARK.load(probe.rename(tmp_path / "elsewhere")))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda lines: [lines[0], b"{broken", *lines[1:]], "line 2"),
+        (lambda lines: lines[1:], "header"),
+        (lambda lines: [*lines, lines[-1]], "twice"),
+        (lambda lines: [*lines, b'{"id": "x"}'], "cannot be read"),
+        (lambda lines: [*lines, b"[1, 2]"], "cannot be read"),
+        (lambda lines: [*lines, lines[-1].replace(b'"id": "', b'"id": "other')], "no question"),
+    ],
+)
+def test_damaged_answers_are_refused(probe: Path, tmp_path: Path, scripted: Any, damage: Any, message: str) -> None:
+    def speech(question: str, hashes: tuple[str, ...]) -> str:
+        return "yes"
+
+    ask(probe, scripted(speech), tmp_path / "out", limit=1)
+    path = tmp_path / "out" / "answers.jsonl"
+    path.write_bytes(b"\n".join(damage(path.read_bytes().splitlines())) + b"\n")
+    with pytest.raises(DataError, match=message):
+        ask(probe, scripted(speech), tmp_path / "out", limit=1)
+
+
+def test_limit_takes_the_same_questions_first(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    questions = BENCHMARK.load(probe)
+    small, large = runner.choose(questions, 2, 0), runner.choose(questions, 3, 0)
+    assert {q.id for q in small} < {q.id for q in large}
+    assert set(Counter((q.subset, q.task) for q in small).values()) == {2}
+    assert {q.id for q in runner.choose(questions, 2, 1)} != {q.id for q in small}
+    with pytest.raises(DataError, match="limit"):
+        runner.choose(questions, 0, 0)
+    first = ask(probe, scripted(lambda question, hashes: "yes"), tmp_path / "out", limit=2)
+    second = ask(probe, scripted(lambda question, hashes: "yes"), tmp_path / "out", limit=3)
+    assert second.reused == len(first.records) and len(second.records) == 3 * len(large)
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=2, max_size=9), seed=st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_derangement_has_no_fixed_points(sizes: list[int], seed: int) -> None:
+    questions = [made(f"{scene}-{i}", str(scene)) for scene, size in enumerate(sizes) for i in range(size)]
+    if 2 * max(sizes) > sum(sizes):
+        with pytest.raises(DataError, match="cannot be exchanged"):
+            runner.derange(questions, seed)
+        return
+    exchange = runner.derange(questions, seed)
+    scene_of = {q.images: q.scene_id for q in questions}
+    assert sorted(exchange.values()) == sorted(exchange)
+    assert all(scene_of[own] != scene_of[other] for own, other in exchange.items())
+    assert runner.derange(questions, seed) == exchange
+
+
+def test_derangement_depends_on_the_seed() -> None:
+    questions = [made(str(i), str(i)) for i in range(20)]
+    assert runner.derange(questions, 0) != runner.derange(questions, 1)
+
+
+def made(name: str, scene: str, **more: Any) -> Question:
+    from lhrs_chat.schema import Targets
+
+    question = Question(name, "presence", "?", (Path(name),), (4, 4), "one", scene, "CC0-1.0", Targets(answer="yes"))
+    return replace(question, **more)
+
+
+def test_a_model_that_leaves_a_question_out_is_an_error(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    class Forgetful(scripted):  # type: ignore[misc]
+        def generate(self, requests: Any, stop: Any = None) -> Any:
+            return (e for e in super().generate(requests) if not (isinstance(e, Done) and e.request == 1))
+
+    with pytest.raises(LhrsError, match="without an answer"):
+        ask(probe, Forgetful(lambda question, hashes: "yes"), tmp_path / "out")
+
+
+def test_stored_answers_are_scored_anew(probe: Path, tmp_path: Path, scripted: Any, perfect: Any) -> None:
+    ask(probe, scripted(perfect), tmp_path / "out")
+    path = tmp_path / "out" / "answers.jsonl"
+    path.write_text(path.read_text().replace('"accuracy": 1.0', '"accuracy": 0.25'))
+    done = ask(probe, scripted(perfect), tmp_path / "out")
+    assert {r.scores["strict"]["accuracy"] for r in done.records.values() if "presence" in r.id} == {0.0, 1.0}
+
+
+def test_standard_errors_are_clustered_by_picture(probe: Path, tmp_path: Path, scripted: Any, perfect: Any) -> None:
+    """Asking every question twice must not make the error smaller."""
+    rows = [json.loads(line) for line in (probe / "probe.jsonl").read_text().splitlines()]
+    half = scripted(lambda question, hashes: "yes" if hashes else "no")
+    once = ask(probe, half, tmp_path / "once")
+    twice = [*rows, *({**row, "id": row["id"] + "-again"} for row in rows)]
+    found = []
+    for name, these, run in (("once", rows, once), ("twice", twice, None)):
+        (probe / "probe.jsonl").write_text("".join(json.dumps(row) + "\n" for row in these))
+        run = run or ask(probe, half, tmp_path / name)
+        summary = report.summarise(BENCHMARK, BENCHMARK.load(probe), run.records, run.header)
+        row = pick(summary, "synthetic", "presence", "accuracy")
+        found.append((row["conditions"]["real"], row["differences"]["blind"]))
+    (real, drop), (real2, drop2) = found
+    assert real["mean"] == real2["mean"] == 0.6 and (real2["questions"], real2["images"]) == (10, 5)
+    assert real["stderr"] == pytest.approx(real2["stderr"]) and real["stderr"] > 0
+    assert drop["mean"] == pytest.approx(0.2) and drop["stderr"] == pytest.approx(drop2["stderr"])
+
+
+def test_jackknife_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=12)
+    questions = [made(str(i), str(i), error_cap=float(v)) for i, v in enumerate(values)]
+    found = report.jackknife(lambda part: {"mean": float(np.mean([q.error_cap for q in part]))}, questions)["mean"]
+    assert found.mean == pytest.approx(values.mean())
+    assert found.stderr == pytest.approx(values.std(ddof=1) / math.sqrt(12))
+    assert report.jackknife(lambda part: {"mean": 1.0}, questions[:1])["mean"].stderr is None
+
+
+def pick(summary: dict[str, Any], subset: str, task: str, metric: str) -> dict[str, Any]:
+    (row,) = [r for r in summary["rows"] if (r["subset"], r["task"], r["metric"]) == (subset, task, metric)]
+    return row
+
+
+def test_command_line(probe: Path, tmp_path: Path, scripted: Any, perfect: Any, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", lambda model: scripted(perfect))
+    out = tmp_path / "out"
+    assert main(["run", "nano_probe", "--data", str(probe), "--out", str(out), "--limit", "2"]) == 0
+    printed = capsys.readouterr().out
+    table = (out / "report.md").read_text()
+    assert printed.startswith(table) and "0 answers reused, 96 asked" in printed
+    assert "nano_probe-strict-1" in table and "| synthetic | 5 | 40 | 16 | CC0-1.0 |" in table
+    (line,) = [x for x in table.splitlines() if x.startswith("| aid_rsicd | scene_class | accuracy |")]
+    assert line == "| aid_rsicd | scene_class | accuracy | 2 | 2 | 1.000 ± 0.000 | 0.000 ± 0.000 | 0.000 ± 0.000 | " + (
+        "+1.000 ± 0.000 | +1.000 ± 0.000 | 100% |"
+    )
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["run"]["seed"] == 0 and scores["answers"] == 96
+    assert not list(out.glob(".*"))
+
+    assert main(["report", str(out), "--data", str(probe)]) == 0
+    assert capsys.readouterr().out == table
+    assert main(["list"]) == 0
+    assert "nano_probe  [nano_probe-strict-1]" in capsys.readouterr().out
+
+
+def test_command_line_names_what_is_wrong(tmp_path: Path, probe: Path, monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.delenv("LHRS_CHAT_PROBE", raising=False)
+    assert main(["run", "nano_probe", "--data", str(tmp_path)]) == 2
+    assert "python -m data_prep probe" in capsys.readouterr().err
+    assert main(["run", "nano_prob", "--data", str(probe)]) == 2
+    assert "did you mean nano_probe?" in capsys.readouterr().err
+    assert main(["report", str(tmp_path)]) == 2
+    assert "no answers" in capsys.readouterr().err
+
+
+def test_stopping_keeps_what_is_there(
+    probe: Path, tmp_path: Path, scripted: Any, perfect: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", lambda model: scripted(perfect, die_after=9))
+    assert main(["run", "nano_probe", "--data", str(probe), "--out", str(tmp_path / "out")]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+    assert main(["report", str(tmp_path / "out"), "--data", str(probe)]) == 0
+    assert "9 of 216 answers" in capsys.readouterr().out

@@ -1,0 +1,149 @@
+"""The native backend: streaming = generate, batch = single, kept cache = recomputing, stop, sampling, options."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+
+from lhrs_chat.errors import DataError
+from lhrs_chat.models.backends import Delta, Done, Request
+from lhrs_chat.models.backends.native import NativeBackend
+from lhrs_chat.models.generate import PrefixCache
+from lhrs_chat.schema import Message
+from tests import tiny
+
+
+@pytest.fixture
+def backend():
+    return NativeBackend("tiny", *tiny.model_and_processor())
+
+
+def ask(text="What is here?", seed=1, history=(), **settings):
+    first = Message.of("user", text, (0,)) if not history else Message.of("user", text)
+    return Request((*history, first), (tiny.picture(seed),), (f"picture{seed}",), max_new_tokens=12, **settings)
+
+
+def run(backend, *requests, stop=None):
+    done = [item for item in backend.generate(requests, stop) if isinstance(item, Done)]
+    return sorted(done, key=lambda item: item.request)
+
+
+def test_streamed_text_is_the_text_of_generate(backend):
+    request = ask()
+    said = list(backend.generate([request]))
+    inputs = backend.processor(text=said[-1].prompt, images=list(request.images))
+    tokens = backend.model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    expected = backend.processor.tokenizer.decode(tokens, skip_special_tokens=True)
+    assert "".join(item.text for item in said if isinstance(item, Delta)) == expected
+    assert said[-1].text == expected.strip()
+    assert 0 < said[-1].confidence <= 1
+
+
+def test_batch_equals_single(backend):
+    requests = [ask("Is there water?", 1), ask("Name the largest thing that can be seen here.", 2), ask("?", 3)]
+    together = run(backend, *requests)
+    for number, request in enumerate(requests):
+        alone = run(backend, request)[0]
+        assert together[number].request == number
+        assert together[number].text == alone.text
+        assert together[number].confidence == pytest.approx(alone.confidence, abs=1e-5)
+
+
+def conversation(backend, turns):
+    history = ()
+    answers = []
+    for number in range(turns):
+        request = ask(f"Question {number}?", history=history)
+        answers.append(run(backend, request)[0])
+        history = (*request.messages, Message.of("assistant", answers[-1].text))
+    return answers
+
+
+def test_kept_cache_gives_what_recomputing_gives(backend):
+    kept = conversation(backend, 4)
+    assert backend.prefix.keys
+
+    class Forgetful(PrefixCache):
+        def reuse(self, keys):
+            self.clear()
+            return 0
+
+    backend.prefix = Forgetful()
+    fresh = conversation(backend, 4)
+    assert [answer.text for answer in kept] == [answer.text for answer in fresh]
+    for one, other in zip(kept, fresh, strict=True):
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-5)
+
+
+def test_follow_up_computes_only_its_own_tokens(backend, monkeypatch):
+    request = ask("First question, with quite a few words in it?")
+    answer = run(backend, request)[0]
+    computed = []
+    forward = backend.model.language_model.forward
+    monkeypatch.setattr(
+        backend.model.language_model,
+        "forward",
+        lambda *args, **kwargs: computed.append(kwargs.get("inputs_embeds")) or forward(*args, **kwargs),
+    )
+    history = (*request.messages, Message.of("assistant", answer.text))
+    run(backend, ask("And?", history=history))
+    whole = len(backend.processor.encode(answer.prompt))
+    assert computed[0].shape[1] < whole / 2
+
+
+def test_another_picture_is_not_taken_from_the_cache(backend):
+    one = run(backend, ask(seed=1))[0]
+    other = run(backend, ask(seed=2))[0]
+    backend.reset()
+    assert run(backend, ask(seed=2))[0].text == other.text
+    assert run(backend, ask(seed=1))[0].text == one.text
+    assert other.confidence != one.confidence
+
+
+def test_stop_ends_the_answer_and_the_next_one_is_whole(backend):
+    expected = run(backend, ask())[0].text
+    backend.reset()
+    stop = threading.Event()
+    said = []
+    for item in backend.generate([ask()], stop):
+        said.append(item)
+        stop.set()
+    assert said[-1].stopped
+    assert said[-1].tokens < 12
+    assert run(backend, ask())[0].text == expected
+
+
+def test_sampling_repeats_with_its_seed(backend):
+    one = run(backend, ask(temperature=2.0, seed=1))[0].text
+    request = ask(temperature=2.0)
+    texts = {run(backend, Request(request.messages, request.images, request.image_hashes, 12, 2.0, s))[0].text for s in range(5)}
+    assert len(texts) > 1
+    assert run(backend, ask(temperature=2.0, seed=1))[0].text == one
+
+
+def test_options_are_probabilities_of_the_choices(backend):
+    request = ask(choices=("Yes.", "No."))
+    options = run(backend, request)[0].options
+    assert set(options) == {"Yes.", "No."}
+    assert sum(options.values()) == pytest.approx(1)
+    blind = Request((Message.of("user", "x"),), max_new_tokens=2, choices=("Yes.", "No."))
+    assert run(backend, blind)[0].options["Yes."] != pytest.approx(options["Yes."], abs=1e-9)
+
+
+def test_image_that_is_not_there_is_refused(backend):
+    with pytest.raises(DataError, match="not there"):
+        run(backend, Request((Message.of("user", "x", (1,)),), (tiny.picture(),), ("a",)))
+
+
+@torch.inference_mode()
+def test_several_images_in_one_conversation(backend):
+    pictures = (tiny.picture(1), tiny.picture(2))
+    request = Request((Message.of("user", "Compare.", (0, 1)),), pictures, ("a", "b"), max_new_tokens=6)
+    swapped = Request((Message.of("user", "Compare.", (1, 0)),), pictures, ("a", "b"), max_new_tokens=6)
+    first = run(backend, request)[0]
+    inputs = backend.processor(text=first.prompt, images=list(pictures))
+    tokens = backend.model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    assert first.text == backend.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+    assert run(backend, swapped)[0].confidence != first.confidence

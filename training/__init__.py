@@ -1,0 +1,1 @@
+"""Making a model: `python -m training RECIPE [a.b=c ...]`."""
