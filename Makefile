@@ -4,7 +4,7 @@ PYTHON ?= python3
 # A package index to look at besides the usual one, e.g. https://download.pytorch.org/whl/cpu for torch without CUDA.
 TORCH_INDEX ?=
 MODEL ?= lhrs-nano
-SCENE ?= demo/scenes/coast_sentinel2.tif
+SCENE ?= demo/scenes/spain_flood_s2.tif
 
 BIN := .venv/bin
 READY := .venv/.ready

@@ -10,27 +10,43 @@ from typing import Any
 
 import numpy as np
 import torch
-from lhrs_chat.models.backends.native import NativeBackend
 
 from bench.row import Row
 from lhrs_chat.errors import LhrsError
 from lhrs_chat.models import weights
 from lhrs_chat.models.backends import Done, Request
+from lhrs_chat.models.backends.native import NativeBackend
 from lhrs_chat.schema import Message
 
-QUESTIONS = (
-    "Describe this scene in detail.",
-    "Which kinds of land cover can be seen, and where do they lie?",
-    "Is there any water in this scene?",
-    "How many buildings can you count?",
-    "Where is the largest road?",
+DESCRIBE = "Describe this scene in detail."
+EARLIER = (
+    (
+        DESCRIBE,
+        "The scene shows a flat landscape that is divided into many rectangular fields of different colours. Some of "
+        "them are green, some are brown and bare, and a few are bright. There are no large buildings, and a narrow "
+        "road runs along the edges of the fields from the left side to the right side of the picture.",
+    ),
+    (
+        "Which kinds of land cover can be seen, and where do they lie?",
+        "Most of the picture is farmland. Bare soil lies in the upper left and in the lower middle, vegetation lies on "
+        "the right side and in the centre, and a small strip of grass follows the road at the bottom of the picture.",
+    ),
+    (
+        "Is there any water in this scene?",
+        "No. There is no river, lake or pond in this scene, and none of the fields looks as if it were flooded.",
+    ),
+    (
+        "How much of the picture is green?",
+        "About 35% of the picture is green. The green parts are fields with crops and the grass along the road, and "
+        "the rest is bare soil, dry vegetation and the road itself.",
+    ),
 )
-ANSWER_TOKENS = 48
+FIFTH = "Where is the largest green field?"
 DECODED_TOKENS = 96
 PAIRS = 7
 CACHE_TARGET = 4.0
 DECODE_TARGET = 1.0
-DECODE_NOISE = 0.03
+DECODE_NOISE = 0.05
 SIDE_PX = 512
 
 
@@ -67,43 +83,43 @@ def ask(backend: NativeBackend, messages: Sequence[Message], max_new_tokens: int
     return done, first_s, time.perf_counter() - before
 
 
-def conversation(backend: NativeBackend) -> list[Message]:
-    """Four turns with the model's own answers, and the fifth question."""
+def conversation() -> list[Message]:
+    """Four turns with their answers, written here so that no measurement depends on how much a model says."""
     messages: list[Message] = []
-    for turn, question in enumerate(QUESTIONS):
+    for turn, (question, answer) in enumerate(EARLIER):
         messages.append(Message.of("user", question, images=(0,) if turn == 0 else ()))
-        if turn < len(QUESTIONS) - 1:
-            done, _, _ = ask(backend, messages, ANSWER_TOKENS)
-            messages.append(Message.of("assistant", done.text))
+        messages.append(Message.of("assistant", answer))
     return messages
 
 
 def measure_cache(backend: NativeBackend) -> Row:
-    """Turn 5 after turn 4, against turn 5 of a backend that forgot everything, in turns."""
-    backend.reset()
-    messages = conversation(backend)
+    """Turn 5 with what turn 4 left in the cache, against turn 5 of a backend that forgot everything, in turns."""
+    earlier = conversation()
+    messages = [*earlier, Message.of("user", FIFTH)]
+    ask(backend, messages, 8)
     kept: list[float] = []
     fresh: list[float] = []
     texts: set[str] = set()
+    prompt = ""
     for turn in range(PAIRS):
         for keep in (True, False)[:: 1 if turn % 2 else -1]:
             backend.reset()
             if keep:
-                ask(backend, messages[:-2], ANSWER_TOKENS)
+                ask(backend, earlier, 1)
             done, first_s, _ = ask(backend, messages, 8)
             (kept if keep else fresh).append(first_s)
             texts.add(done.text)
-    with_cache, without = statistics.median(kept), statistics.median(fresh)
-    ratio = without / with_cache
+            prompt = done.prompt
+    ratio = statistics.median(slow / fast for slow, fast in zip(fresh, kept, strict=True))
     same = "both ways say the same" if len(texts) == 1 else "THE TWO WAYS SAY DIFFERENT THINGS"
     return Row(
         what="time to first token, chat turn 5",
-        ours=f"{with_cache * 1000:.0f} ms (cache kept)",
-        against=f"{without * 1000:.0f} ms (recomputed)",
+        ours=f"{statistics.median(kept) * 1000:.0f} ms (cache kept)",
+        against=f"{statistics.median(fresh) * 1000:.0f} ms (recomputed)",
         ratio=ratio,
         target=f"at least {CACHE_TARGET:g}x faster",
         passed=ratio >= CACHE_TARGET and len(texts) == 1,
-        remark=f"median of {PAIRS} pairs; {same}",
+        remark=f"median of {PAIRS} pairs, prompt of {len(backend.processor.encode(prompt))} tokens; {same}",
     )
 
 
@@ -116,7 +132,7 @@ def measure_decoding(backend: NativeBackend) -> Row:
         LhrsError: an answer is too short to be timed.
     """
     peer = _Peer(backend)
-    messages = [Message.of("user", QUESTIONS[0], images=(0,))]
+    messages = [Message.of("user", DESCRIBE, images=(0,))]
     backend.reset()
     whole, _, _ = ask(backend, messages, DECODED_TOKENS)
     reference = peer.generate(whole.prompt, DECODED_TOKENS)
@@ -137,15 +153,15 @@ def measure_decoding(backend: NativeBackend) -> Row:
                 _, least, _ = peer.generate(whole.prompt, 1)
                 tokens, took, _ = peer.generate(whole.prompt, DECODED_TOKENS)
             rates[name].append((tokens - 1) / max(took - least, 1e-9))
-    ours, theirs = statistics.median(rates["ours"]), statistics.median(rates["peer"])
+    ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["peer"], strict=True))
     same = whole.text.strip() == reference[2].strip()
     return Row(
         what="greedy decoding",
-        ours=f"{ours:.1f} tokens/s (streaming)",
-        against=f"{theirs:.1f} tokens/s (transformers generate)",
-        ratio=ours / theirs,
+        ours=f"{statistics.median(rates['ours']):.1f} tokens/s (streaming)",
+        against=f"{statistics.median(rates['peer']):.1f} tokens/s (transformers generate)",
+        ratio=ratio,
         target=f"not slower (at least {DECODE_TARGET - DECODE_NOISE:.2f})",
-        passed=ours / theirs >= DECODE_TARGET - DECODE_NOISE and same,
+        passed=ratio >= DECODE_TARGET - DECODE_NOISE and same,
         remark=f"median of {PAIRS} pairs, {whole.tokens} tokens; both say the same: {'yes' if same else 'NO'}",
     )
 

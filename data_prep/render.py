@@ -89,7 +89,7 @@ def _blur(values: np.ndarray, weight: float) -> np.ndarray:
 
 def _contrast(rng: np.random.Generator, grey: np.ndarray) -> np.ndarray:
     low, high = np.quantile(grey[::4, ::4], [0.01, 0.995])
-    span = max(float(high - low), 0.18)
+    span = max(float(high - low), 0.3)
     return np.asarray((grey - low) / span * rng.uniform(0.7, 0.95) + rng.uniform(0.02, 0.12))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +29,11 @@ CSS = """
 #lead h1 {font-size: 1.5rem; margin: 0}
 #lead p {margin: 2px 0 0; opacity: .8}
 #scene img {object-fit: contain; background: #10151c}
+#chat .message ul {margin: 6px 0 0; padding-left: 1.1em}
+#chat .message li {font-size: .85rem; line-height: 1.4; margin: 0}
+#gallery .caption-label {font-size: .68rem; line-height: 1.25; padding: 2px 5px; left: 3px; right: 3px; bottom: 3px;
+  max-width: none; white-space: normal}
+#gallery .thumbnail-lg {aspect-ratio: 3 / 2}
 #seen {font-size: .85rem; line-height: 1.45}
 #seen code {font-size: .8rem}
 #note {font-size: .85rem; opacity: .85}
@@ -81,74 +85,72 @@ def build(assistant: Assistant, scenes: list[Scene]) -> gr.Blocks:
         gr.Markdown(f"# {TITLE}\n{LEAD} Model: **{assistant.backend.name}**", elem_id="lead")
         with gr.Row(equal_height=False):
             with gr.Column(scale=6, min_width=420):
-                chat = gr.Chatbot(
-                    show_label=False,
-                    height=430,
-                    placeholder=EMPTY,
-                    buttons=["copy"],
-                    elem_id="chat",
-                    allow_tags=False,
-                )
-                entry = gr.MultimodalTextbox(
-                    show_label=False,
-                    placeholder="Where is the water?",
-                    file_types=FILE_TYPES,
-                    file_count="multiple",
-                    sources=["upload"],
-                    elem_id="entry",
-                    autofocus=True,
-                )
-                gallery = gr.Gallery(
-                    value=[(scene.thumbnail(), scene.title) for scene in scenes],
-                    label="Sample scenes",
-                    columns=max(1, min(5, len(scenes))),
-                    height=190,
-                    object_fit="cover",
-                    allow_preview=False,
-                    interactive=False,
-                    buttons=[],
-                    visible=bool(scenes),
-                    elem_id="gallery",
-                )
-                credit = gr.Markdown("", elem_id="credit")
+                chat, entry, gallery, credit = _left(scenes)
             with gr.Column(scale=5, min_width=360):
-                picture = gr.Image(
-                    label="Scene and regions found",
-                    height=430,
-                    format="png",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    elem_id="scene",
-                )
-                seen = gr.Markdown("", elem_id="seen")
-                with gr.Row():
-                    download = gr.DownloadButton("Download GeoJSON", interactive=False, size="sm", elem_id="download")
-                    again = gr.Button("New conversation", size="sm", elem_id="again")
-                note = gr.Markdown("", elem_id="note")
+                picture, seen, download, again, note = _right()
         shown = [picture, seen, download, note]
-        entry.submit(
-            functools.partial(answer, assistant),
-            [entry, chat, state],
-            [entry, chat, state, *shown],
-            show_progress="hidden",
-            api_name="ask",
-        )
-        entry.stop(stop, [state], None, show_progress="hidden", api_visibility="private", queue=False)
-        gallery.select(
-            functools.partial(pick, assistant, scenes),
-            [state],
-            [chat, state, credit, *shown],
-            show_progress="hidden",
-            api_visibility="private",
-        )
-        again.click(
-            functools.partial(restart, assistant),
-            [state],
-            [entry, chat, state, credit, *shown],
-            show_progress="hidden",
-            api_visibility="private",
-        )
+
+        def on_submit(message: dict[str, Any], history: History, kept: Conversation | None) -> Iterator[list[Any]]:
+            yield from answer(assistant, message, history, kept)
+
+        def on_pick(kept: Conversation | None, event: gr.SelectData) -> list[Any]:
+            return pick(assistant, scenes[event.index], kept)
+
+        def on_again(kept: Conversation | None) -> list[Any]:
+            return restart(assistant, kept)
+
+        still: dict[str, Any] = {"show_progress": "hidden"}
+        hidden: dict[str, Any] = {**still, "api_visibility": "private"}
+        entry.submit(on_submit, [entry, chat, state], [entry, chat, state, *shown], api_name="ask", **still)
+        entry.stop(stop, [state], None, queue=False, **hidden)
+        gallery.select(on_pick, [state], [chat, state, credit, *shown], **hidden)
+        for event in (again.click, chat.clear):
+            event(on_again, [state], [entry, chat, state, credit, *shown], **hidden)
     return page
+
+
+def _left(scenes: list[Scene]) -> tuple[gr.Chatbot, gr.MultimodalTextbox, gr.Gallery, gr.Markdown]:
+    """The conversation, the line to type in, and the sample scenes."""
+    chat = gr.Chatbot(show_label=False, height=400, placeholder=EMPTY, buttons=[], elem_id="chat", allow_tags=False)
+    entry = gr.MultimodalTextbox(
+        show_label=False,
+        placeholder="Where is the water?",
+        file_types=FILE_TYPES,
+        file_count="multiple",
+        sources=["upload"],
+        elem_id="entry",
+        autofocus=True,
+    )
+    gallery = gr.Gallery(
+        value=[(scene.thumbnail(), scene.title.split(",")[0]) for scene in scenes],
+        show_label=False,
+        columns=4,
+        height=250 if len(scenes) > 4 else 150,
+        object_fit="cover",
+        allow_preview=False,
+        interactive=False,
+        buttons=[],
+        visible=bool(scenes),
+        elem_id="gallery",
+    )
+    return chat, entry, gallery, gr.Markdown("", elem_id="credit")
+
+
+def _right() -> tuple[gr.Image, gr.Markdown, gr.DownloadButton, gr.Button, gr.Markdown]:
+    """The scene with its regions, the words about it, and the file to take along."""
+    picture = gr.Image(
+        label="Scene and regions found",
+        height=400,
+        format="png",
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id="scene",
+    )
+    seen = gr.Markdown("", elem_id="seen")
+    with gr.Row():
+        download = gr.DownloadButton("Download GeoJSON", interactive=False, size="sm", elem_id="download")
+        again = gr.Button("New conversation", size="sm", elem_id="again")
+    return picture, seen, download, again, gr.Markdown("", elem_id="note")
 
 
 def serve(page: gr.Blocks, *, host: str, port: int, wait: bool = True) -> str:
@@ -238,9 +240,8 @@ def stop(state: Conversation | None) -> None:
         state.session.stop()
 
 
-def pick(assistant: Assistant, scenes: list[Scene], state: Conversation | None, event: gr.SelectData) -> list[Any]:
+def pick(assistant: Assistant, scene: Scene, state: Conversation | None) -> list[Any]:
     """Begin a conversation about a sample scene."""
-    scene = scenes[event.index]
     _close(state)
     conversation = Conversation(assistant.session())
     credit = f"{scene.title}. {scene.credit} ({scene.licence})"

@@ -17,7 +17,7 @@ import numpy as np
 from lhrs_chat.metrics.stats import mean_stderr
 
 from .benchmarks import REAL, Benchmark, Protocol, Question
-from .runner import Key, Record
+from .runner import Key, Record, derange, plan
 
 SCORES = "scores.json"
 TABLE = "report.md"
@@ -79,10 +79,10 @@ def summarise(
     return {
         "run": dict(header),
         "answers": len(records),
-        "expected_answers": len(questions) * len(benchmark.conditions),
+        "expected_answers": len(plan(questions, benchmark.conditions, seed=header["seed"])),
         "conditions": conditions,
         "seconds": round(sum(record.seconds for record in records.values()), 3),
-        "sets": _sets(questions, records),
+        "sets": _sets(questions, records, derange(questions, header["seed"])),
         "rows": [asdict(row) for row in rows],
         "per_class": classes,
     }
@@ -166,8 +166,13 @@ def _pooled_rows(
     if pool is None:
         return []
 
+    known: dict[tuple[str, ...], dict[str, float]] = {}
+
     def measure(condition: str, asked: Sequence[Question]) -> dict[str, float]:
-        return pool(asked, [records[q.id, condition].text for q in asked])
+        key = (condition, *(q.id for q in asked))
+        if key not in known:
+            known[key] = pool(asked, [records[q.id, condition].text for q in asked])
+        return known[key]
 
     def against(condition: str, asked: Sequence[Question]) -> dict[str, float]:
         real, control = measure(REAL, asked), measure(condition, asked)
@@ -235,17 +240,27 @@ def _per_class(protocol: Protocol, answered: Mapping[str, Sequence[Question]], s
     return found
 
 
-def _sets(questions: Sequence[Question], records: Mapping[Key, Record]) -> list[dict[str, Any]]:
+def _sets(
+    questions: Sequence[Question],
+    records: Mapping[Key, Record],
+    exchange: Mapping[tuple[Path, ...], tuple[Path, ...]],
+) -> list[dict[str, Any]]:
+    """What each set is; `exchanged_within_scene`: pictures that are shuffled with one of their own scene."""
     asked = {key[0] for key in records}
+    scene_of = {question.images: question.scene_id for question in questions}
     found = []
     for subset in sorted({question.subset for question in questions}):
         own = [question for question in questions if question.subset == subset]
+        pictures = {question.images for question in own}
+        within = [p for p in pictures if p in exchange and scene_of[exchange[p]] == scene_of[p]]
         found.append(
             {
                 "set": subset,
                 "questions": len(own),
                 "asked": sum(question.id in asked for question in own),
-                "images": len({_image(question) for question in own}),
+                "images": len(pictures),
+                "scenes": len({question.scene_id for question in own}),
+                "exchanged_within_scene": len(within),
                 "licences": sorted({question.licence for question in own}),
             }
         )
@@ -265,12 +280,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "Standard errors are clustered by picture. `real` shows the picture of the question, `blind` none, `shuffled` "
         "another picture of the same set.",
         "",
-        "| set | pictures | questions | asked | terms |",
-        "| --- | --- | --- | --- | --- |",
+        "| set | scenes | pictures | questions | asked | shuffled within a scene | terms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for own in summary["sets"]:
-        cells = [own["set"], own["images"], own["questions"], own["asked"], "; ".join(own["licences"])]
-        lines.append(_line(cells))
+        counts = [own[key] for key in ("scenes", "images", "questions", "asked", "exchanged_within_scene")]
+        lines.append(_line([own["set"], *counts, "; ".join(own["licences"])]))
     heads = ["set", "task", "metric", "questions", "pictures", *summary["conditions"]]
     heads += [f"{REAL} - {control}" for control in controls] + ["read"]
     for title, main in (("## Main scores", True), ("## All other metrics", False)):

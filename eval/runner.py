@@ -129,12 +129,10 @@ def _sha256(path: Path, size: int, mtime_ns: int) -> str:
 
 
 def derange(questions: Sequence[Question], seed: int) -> dict[tuple[Path, ...], tuple[Path, ...]]:
-    """Give every picture another one of its set, never of its own scene, each exactly once.
+    """Give every picture another one of its set, each exactly once, and of another scene wherever that is possible.
 
-    Pictures are laid out scene by scene in random order and moved on by the size of the largest scene.
-
-    Raises:
-        DataError: one scene holds more than half of its set, so that no such exchange exists.
+    Pictures are laid out scene by scene in random order and moved on by the size of the largest scene, or by half
+    where one scene holds more than half of the set. The only picture of a set has none to be exchanged for.
     """
     exchange: dict[tuple[Path, ...], tuple[Path, ...]] = {}
     scenes: dict[str, dict[str, dict[tuple[Path, ...], None]]] = {}
@@ -144,15 +142,11 @@ def derange(questions: Sequence[Question], seed: int) -> dict[tuple[Path, ...], 
     for subset in sorted(scenes):
         groups = [sorted(scenes[subset][scene]) for scene in sorted(scenes[subset])]
         random.Random(f"{seed}/{subset}").shuffle(groups)
-        pictures = [picture for group in groups for picture in group]
-        step = max(len(group) for group in groups)
-        if 2 * step > len(pictures):
-            raise DataError(
-                f"the pictures of the set {subset!r} cannot be exchanged",
-                found=f"{step} of {len(pictures)} pictures are of one scene",
-                allowed="at most half",
-                next_step="add scenes, or leave the condition out: --conditions real blind",
-            )
+        pictures = list(dict.fromkeys(picture for group in groups for picture in group))
+        step = min(max(len(group) for group in groups), len(pictures) // 2)
+        if step == 0:
+            log.warning("%s: there is one picture only, so that it cannot be shuffled", subset)
+            continue
         for position, picture in enumerate(pictures):
             exchange[picture] = pictures[(position + step) % len(pictures)]
     return exchange
@@ -187,7 +181,9 @@ def plan(
             elif condition == BLIND:
                 shown = ()
             elif condition == SHUFFLED:
-                shown = exchange[question.images] if question.images else ()
+                if question.images not in exchange:
+                    continue
+                shown = exchange[question.images]
             else:
                 raise DataError("unknown condition", found=condition, allowed=f"{REAL}, {BLIND}, {SHUFFLED}")
             asks.append(Ask(question, condition, shown))

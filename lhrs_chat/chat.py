@@ -154,7 +154,7 @@ class ChatSession:
         found = [turn.answer for turn in self.turns if turn.picture == number]
         boxes = list(dict.fromkeys(box for answer in found for box in answer.boxes))
         masks = list(dict.fromkeys(mask for answer in found for mask in answer.masks))
-        return draw(picture, boxes, masks)
+        return overlay.draw(picture.rgb, boxes, masks, size_px=picture.raster.size_px)
 
     def features(self) -> dict[str, Any]:
         """Collect all regions found so far as one GeoJSON object, each with its own provenance.
@@ -173,13 +173,15 @@ class ChatSession:
         seen: set[tuple[int, Box | Mask]] = set()
         for turn in self.turns:
             if turn.picture in located:
+                image = self.pictures[turn.picture].image
                 regions: tuple[Box | Mask, ...] = (*turn.answer.boxes, *turn.answer.masks)
                 new = [r for r in regions if (turn.picture, r) not in seen]
                 seen.update((turn.picture, region) for region in new)
                 boxes = tuple(region for region in new if isinstance(region, Box))
                 masks = tuple(region for region in new if isinstance(region, Mask))
-                answer = replace(turn.answer, boxes=boxes, masks=masks)
-                features += vector.feature_collection(answer, self.pictures[turn.picture].image)["features"]
+                if new:
+                    answer = replace(turn.answer, boxes=boxes, masks=masks)
+                    features += vector.feature_collection(answer, image)["features"]
         return {"type": "FeatureCollection", "features": features}
 
     def _run(self, question: str, request: Request) -> Iterator[str | Answer]:
@@ -238,7 +240,7 @@ class ChatSession:
                 seconds=round(time.perf_counter() - began, 3),
             ),
             boxes=boxes,
-            masks=() if measured is None else (measured.mask,),
+            masks=() if measured is None or measured.mask is None else (measured.mask,),
             numbers=numbers,
             confidence=done.confidence,
             options=dict(done.options),
@@ -296,32 +298,3 @@ class Assistant:
             for source in cast("Sequence[Source]", image) if several else [cast("Source", image)]:
                 session.add_image(source)
             return session.ask(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-
-
-def draw(picture: Picture, boxes: Sequence[Box], masks: Sequence[Mask]) -> PIL.Image.Image:
-    """Draw regions, given in pixels of the original image, on the picture that was shown to the model."""
-    height, width = picture.rgb.shape[:2]
-    size_px = picture.raster.size_px
-    scale = (width / size_px[0], height / size_px[1])
-    return overlay.draw(
-        picture.rgb,
-        [_scaled_box(box, scale) for box in boxes],
-        [_scaled_mask(mask, scale, (width, height)) for mask in masks],
-    )
-
-
-def _scaled_box(box: Box, scale: tuple[float, float]) -> Box:
-    sx, sy = scale
-    x1, y1, x2, y2 = box.xyxy
-    points = None if box.points is None else tuple((x * sx, y * sy) for x, y in box.points)
-    return replace(box, xyxy=(x1 * sx, y1 * sy, x2 * sx, y2 * sy), points=points)
-
-
-def _scaled_mask(mask: Mask, scale: tuple[float, float], size_px: tuple[int, int]) -> Mask:
-    """Bring a mask of the original image to `size_px`, (width, height), of the picture."""
-    if mask.polygons is not None:
-        sx, sy = scale
-        return replace(mask, polygons=tuple(tuple((x * sx, y * sy) for x, y in ring) for ring in mask.polygons))
-    if mask.size_px == (size_px[1], size_px[0]):
-        return mask
-    return Mask.from_array(evidence.resized(mask.to_array(), size_px), mask.label, mask.score)

@@ -6,13 +6,11 @@ import logging
 import re
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lhrs_chat.errors import GeoError
 from lhrs_chat.geo import frames, indices, measure
 from lhrs_chat.geo.frames import Placement
 from lhrs_chat.geo.raster import Raster
-from lhrs_chat.schema import Box, Georef, Mask, Number
+from lhrs_chat.schema import Box, Mask, Number
 from lhrs_chat.text import answers, grounding
 
 log = logging.getLogger(__name__)
@@ -64,10 +62,10 @@ _ARTICLE = re.compile(r"^(?:the|an?|any|all|some|every|each|me|of)\s+", re.IGNOR
 
 @dataclass(frozen=True)
 class Cover:
-    """A cover measured in the pixels: numbers, the region, and one sentence that says how."""
+    """A cover measured in the pixels: numbers, the region (None where there is none), a sentence that says how."""
 
     numbers: tuple[Number, ...]
-    mask: Mask
+    mask: Mask | None
     sentence: str
 
 
@@ -84,7 +82,7 @@ def about(question: str, count: int) -> int:
 
 def asked_thing(question: str) -> str:
     """Return what a question asks for: 'Where is the lake?' -> 'lake', 'How many ships are there?' -> 'ships'."""
-    found = _WHERE.search(question) or _HOW_MANY.search(question)
+    found = _WHERE.search(question) or _HOW_MANY.search(question) or _PRESENCE.search(question)
     if found is None:
         return ""
     thing = re.split(r"[?.!,;:\n]", found["thing"], maxsplit=1)[0].strip()
@@ -156,6 +154,8 @@ def said_numbers(text: str, dialect: str, question: str) -> tuple[Number, ...]:
 def measure_cover(raster: Raster, cover: str) -> Cover | None:
     """Measure a cover by its spectral index; None where the raster lacks the bands.
 
+    Run lengths of a large raster's mask are over a decimated view of it, at most `MEASURED_MAX_PX` a side.
+
     Args:
         raster: the scene.
         cover: `water` or `vegetation`.
@@ -164,19 +164,16 @@ def measure_cover(raster: Raster, cover: str) -> Cover | None:
     if found is None:
         return None
     mask, rule = found
-    height, width = mask.shape
     valid = raster.valid(max_size_px=MEASURED_MAX_PX)
-    mask = mask & valid
-    share = 100.0 * float(mask.sum()) / max(int(valid.sum()), 1)
+    share = 100.0 * float((mask & valid).sum()) / max(int(valid.sum()), 1)
     numbers = [Number(share, "%", "computed", cover)]
     said = _percent(share)
-    georef = raster.image.georef
-    if georef is not None:
-        area_m2 = measure.area_m2(mask, _coarser(georef, raster.size_px, (width, height)))
+    if raster.image.georef is not None:
+        area_m2 = measure.area_m2(mask & valid, raster.image.georef, size_px=raster.size_px)
         numbers.append(Number(area_m2, "m2", "computed", cover))
         said += f" = {area_text(area_m2)}"
-    region = Mask.from_array(resized(mask, raster.size_px), cover)
-    return Cover(tuple(numbers), region, f"Measured {cover} ({rule}): {said}.")
+    region = Mask.from_array(mask & valid, cover) if share > 0 else None
+    return Cover(tuple(numbers), region, f"Measured {cover} by {rule}: {said}.")
 
 
 def area_text(area_m2: float) -> str:
@@ -196,20 +193,3 @@ def _rounded(box: Box) -> Box:
     x1, y1, x2, y2 = (round(value, 3) for value in box.xyxy)
     points = None if box.points is None else tuple((round(x, 3), round(y, 3)) for x, y in box.points)
     return replace(box, xyxy=(x1, y1, x2, y2), points=points)
-
-
-def _coarser(georef: Georef, size_px: tuple[int, int], coarse_px: tuple[int, int]) -> Georef:
-    """The georeference of a decimated read."""
-    a, b, c, d, e, f = georef.transform
-    sx, sy = size_px[0] / coarse_px[0], size_px[1] / coarse_px[1]
-    return Georef(georef.crs, (a * sx, b * sy, c, d * sx, e * sy, f))
-
-
-def resized(mask: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-    """Bring a (H, W) mask to `size_px`, (width, height), by its nearest pixels."""
-    height, width = mask.shape
-    if (width, height) == size_px:
-        return mask
-    rows = np.arange(size_px[1]) * height // size_px[1]
-    columns = np.arange(size_px[0]) * width // size_px[0]
-    return np.asarray(mask[rows[:, None], columns[None, :]])

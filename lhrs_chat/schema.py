@@ -37,7 +37,7 @@ class Image:
 
     path: str | None = None
     data: bytes | None = None
-    array: np.ndarray | None = None
+    array: np.ndarray | None = field(default=None, compare=False)
     size_px: tuple[int, int] | None = None  # width, height
     bands: tuple[str, ...] = ()
     sensor: str | None = None
@@ -86,6 +86,8 @@ class Box:
             raise GeoError("a box has x1 <= x2 and y1 <= y2", found=self.xyxy)
         if self.points is not None and len(self.points) != 4:
             raise GeoError("an oriented box has four corners", found=len(self.points), allowed=4)
+        if self.points is not None and not np.isfinite(self.points).all():
+            raise GeoError("the corners of a box are finite", found=self.points)
 
     @staticmethod
     def oriented(
@@ -107,7 +109,7 @@ class Mask:
     frame: Frame
     polygons: tuple[tuple[tuple[float, float], ...], ...] | None = None
     rle: tuple[int, ...] | None = None
-    size_px: tuple[int, int] | None = None  # height, width of the run lengths
+    shape_px: tuple[int, int] | None = None  # height, width of the run lengths
     label: str = ""
     score: float | None = None
 
@@ -116,10 +118,10 @@ class Mask:
         if (self.polygons is None) == (self.rle is None):
             raise DataError("a mask is polygons or run lengths", found="both or neither")
         if self.rle is not None:
-            if self.size_px is None or self.frame != "pixel":
-                raise DataError("run lengths need size_px and frame pixel", found=(self.size_px, self.frame))
-            if sum(self.rle) != self.size_px[0] * self.size_px[1]:
-                raise DataError("run lengths do not fill the mask", found=sum(self.rle), allowed=self.size_px)
+            if self.shape_px is None or self.frame != "pixel":
+                raise DataError("run lengths need shape_px and frame pixel", found=(self.shape_px, self.frame))
+            if min(self.rle, default=0) < 0 or sum(self.rle) != self.shape_px[0] * self.shape_px[1]:
+                raise DataError("run lengths do not fill the mask", found=sum(self.rle), allowed=self.shape_px)
 
     @staticmethod
     def from_array(array: np.ndarray, label: str = "", score: float | None = None) -> Mask:
@@ -130,14 +132,14 @@ class Mask:
         counts = [int(n) for n in np.diff(bounds)]
         if flat.size and flat[0]:
             counts = [0, *counts]
-        return Mask("pixel", rle=tuple(counts), size_px=(array.shape[0], array.shape[1]), label=label, score=score)
+        return Mask("pixel", rle=tuple(counts), shape_px=(array.shape[0], array.shape[1]), label=label, score=score)
 
     def to_array(self) -> np.ndarray:
         """Decode run lengths to (H, W), bool."""
-        if self.rle is None or self.size_px is None:
+        if self.rle is None or self.shape_px is None:
             raise DataError("this mask is stored as polygons", next_step="rasterise it with geo.vector")
         values = np.arange(len(self.rle)) % 2 == 1
-        return np.repeat(values, self.rle).reshape(self.size_px, order="F")
+        return np.repeat(values, self.rle).reshape(self.shape_px, order="F")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lhrs_chat.evidence import area_text
 from lhrs_chat.geo import frames
 from lhrs_chat.schema import Answer, Box, Image, Number
 
@@ -11,8 +12,11 @@ Entry = tuple[str, str]  # what it is, and the words for it
 def evidence(answer: Answer, image: Image) -> list[Entry]:
     """Tell the regions, numbers and confidence of an answer about `image`."""
     found = [("box", _box(box, image)) for box in answer.boxes]
-    found += [("region", f"{mask.label or 'found'}, outlined in the map and overlay files") for mask in answer.masks]
-    found += [("number", number_text(number)) for number in answer.numbers]
+    found += [
+        ("region", f"{mask.label or 'found'}, drawn in the overlay and outlined on the map") for mask in answer.masks
+    ]
+    about = dict.fromkeys((number.label, number.evidence) for number in answer.numbers)
+    found += [("number", _numbers([n for n in answer.numbers if (n.label, n.evidence) == key])) for key in about]
     if answer.options:
         found.append(("options", ", ".join(f"{name} {100 * p:.0f} %" for name, p in answer.options.items())))
     if answer.confidence is not None:
@@ -46,11 +50,11 @@ def place(box: Box, image: Image) -> str:
     return f"{crs(image.georef.crs)}: {x1:.{digits}f}, {y1:.{digits}f} to {x2:.{digits}f}, {y2:.{digits}f}"
 
 
-def number_text(number: Number) -> str:
-    """Tell a number with its unit and where it comes from."""
-    value = f"{number.value:,.1f}".removesuffix(".0")
-    origin = "measured in the pixels" if number.evidence == "computed" else "said by the model"
-    return f"{value} {number.unit}".strip() + (f" {number.label}" if number.label else "") + f", {origin}"
+def amount(number: Number) -> str:
+    """Write a number with its unit; an area in the unit that reads best."""
+    if number.unit == "m2":
+        return area_text(number.value)
+    return f"{number.value:,.1f}".removesuffix(".0") + (f" {number.unit}" if number.unit else "")
 
 
 def size(size_px: tuple[int, int]) -> str:
@@ -61,6 +65,13 @@ def size(size_px: tuple[int, int]) -> str:
 def crs(name: str) -> str:
     """Write a CRS; one without authority code has no short name."""
     return name if len(name) <= 20 else "CRS of the scene"
+
+
+def _numbers(numbers: list[Number]) -> str:
+    """Tell the amounts of one thing, and where they come from."""
+    origin = "measured in the pixels" if numbers[0].evidence == "computed" else "said by the model"
+    label = f" {numbers[0].label}" if numbers[0].label else ""
+    return " = ".join(amount(number) for number in numbers) + f"{label}, {origin}"
 
 
 def _box(box: Box, image: Image) -> str:

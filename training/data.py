@@ -19,6 +19,8 @@ from .recipe import DataPart
 
 log = logging.getLogger(__name__)
 
+WINDOW = 32  # batches that are sorted together
+
 
 def file_of(sample: Sample) -> str:
     """Return the picture file of a row.
@@ -85,7 +87,18 @@ class Tokens:
         return Pack(file, prefix, tuple(branches))
 
 
-def packs(part: DataPart, processor: LhrsProcessor, seed: int) -> list[Pack]:
+def group_by_length(made: Sequence[Pack], batch: int, rng: np.random.Generator) -> list[Pack]:
+    """Order packs so that those of one batch are about equally long: less of the batch is padding."""
+    window = batch * WINDOW
+    batches: list[list[Pack]] = []
+    for start in range(0, len(made), window):
+        near = sorted(made[start : start + window], key=len)
+        cut = [near[i : i + batch] for i in range(0, len(near), batch)]
+        batches += [cut[i] for i in rng.permutation(len(cut))]
+    return [pack for group in batches for pack in group]
+
+
+def packs(part: DataPart, processor: LhrsProcessor, batch: int, seed: int) -> list[Pack]:
     """Make all packs of a run: each pass draws other questions of each picture."""
     groups = by_picture(samples.read(part.folder / "rows.jsonl"), "train")
     if not groups:
@@ -104,4 +117,4 @@ def packs(part: DataPart, processor: LhrsProcessor, seed: int) -> list[Pack]:
             chosen = rng.choice(len(rows), count, replace=False, p=weights / weights.sum())
             made.append(tokens.pack(file_of(first), [rows[i] for i in chosen]))
     log.info("%d packs, %.0f tokens each", len(made), np.mean([len(pack) for pack in made]))
-    return made
+    return group_by_length(made, batch, rng)

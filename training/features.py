@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 BATCH = 32
 
 
-def _stamp(encoder: EncoderModule, processor: LhrsImageProcessor, files: Sequence[str]) -> str:
-    """Hash whatever decides the features: the encoder's weights, the processing and the list of files."""
-    digest = hashlib.sha256(json.dumps([processor.to_dict(), list(files)]).encode())
+def _stamp(encoder: EncoderModule, processor: LhrsImageProcessor) -> str:
+    """Hash whatever decides the features of a picture: the encoder's weights and the processing."""
+    digest = hashlib.sha256(json.dumps(processor.to_dict()).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -30,13 +30,13 @@ def _stamp(encoder: EncoderModule, processor: LhrsImageProcessor, files: Sequenc
 
 
 class FeatureStore:
-    """Levels of `files` under `folder`, one array (files, N, D) of float16 per level.
+    """Levels of `files`, one array (files, N, D) of float16 per level.
 
     Args:
-        folder: where the arrays lie; a folder below it is made for this encoder and these files.
+        folder: where the arrays lie; a folder below it is made for this encoder.
         encoder: in evaluation mode.
         processor: how pictures are prepared.
-        files: picture files, each once.
+        files: picture files, each once; those that an earlier run had are taken over.
         size_px: side of the square that the encoder sees.
     """
 
@@ -48,22 +48,35 @@ class FeatureStore:
         files: Sequence[str],
         size_px: int,
     ) -> None:
-        self.row = {file: number for number, file in enumerate(files)}
-        self.files = list(files)
-        self.folder = folder / _stamp(encoder, processor, files)
-        shapes = [
-            (len(files), grid[0] * grid[1], width)
-            for grid, width in zip(encoder.grids(size_px), encoder.widths, strict=True)
-        ]
+        self.folder = folder / _stamp(encoder, processor)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.levels = [self._open(f"level{i}.npy", shape, np.float16) for i, shape in enumerate(shapes)]
-        self.done = self._open("done.npy", (len(files),), np.bool_)
+        self.shapes = [
+            (grid[0] * grid[1], width) for grid, width in zip(encoder.grids(size_px), encoder.widths, strict=True)
+        ]
+        record = self.folder / "files.json"
+        known: list[str] = json.loads(record.read_text()) if record.exists() else []
+        self.files = known + [file for file in files if file not in set(known)]
+        self.row = {file: number for number, file in enumerate(self.files)}
+        if len(self.files) > len(known):
+            self._grow(len(known))
+            record.write_text(json.dumps(self.files))
+        self.levels = [np.load(self._array(f"level{i}"), mmap_mode="r+") for i in range(len(self.shapes))]
+        self.done = np.load(self._array("done"), mmap_mode="r+")
         self._fill(encoder, processor)
 
-    def _open(self, name: str, shape: tuple[int, ...], dtype: type) -> np.memmap:
-        path = self.folder / name
-        mode = "r+" if path.exists() else "w+"
-        return np.lib.format.open_memmap(path, mode=mode, dtype=dtype, shape=None if mode == "r+" else shape)
+    def _array(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+    def _grow(self, known: int) -> None:
+        """Make room for more files, keeping what the first `known` rows hold."""
+        names = {f"level{i}": (shape, np.float16) for i, shape in enumerate(self.shapes)}
+        for name, (shape, dtype) in {**names, "done": ((), np.bool_)}.items():
+            scratch = self._array(f".{name}")
+            grown = np.lib.format.open_memmap(scratch, mode="w+", dtype=dtype, shape=(len(self.files), *shape))
+            if known:
+                grown[:known] = np.load(self._array(name), mmap_mode="r")
+            grown.flush()
+            scratch.replace(self._array(name))
 
     @torch.inference_mode()
     def _fill(self, encoder: EncoderModule, processor: LhrsImageProcessor) -> None:

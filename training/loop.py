@@ -20,6 +20,7 @@ from transformers import Trainer, TrainingArguments
 
 from lhrs_chat import samples
 from lhrs_chat.config import dump_yaml
+from lhrs_chat.errors import DataError
 from lhrs_chat.models.assemble import build_untrained
 from lhrs_chat.models.processing import LhrsProcessor
 from lhrs_chat.models.strict import load_strictly, refuse
@@ -90,15 +91,23 @@ class StageTrainer(Trainer):
         return inputs
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
-        return SequentialSampler(train_dataset if train_dataset is not None else self.train_dataset)
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return SequentialSampler(rows)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_state(self.model), folder / TRAINED)
+        save_file(trained_state(self.trained_module), folder / TRAINED)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trained(self.model, Path(resume_from_checkpoint) / TRAINED)
+        load_trained(self.trained_module, Path(resume_from_checkpoint) / TRAINED)
+
+    @property
+    def trained_module(self) -> nn.Module:
+        """The module that is trained."""
+        if self.model is None:
+            raise DataError("a stage has an objective", found="none")
+        return self.model
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -119,10 +128,11 @@ def load_trained(module: nn.Module, file: Path) -> None:
 
 def start_like_text(model: LhrsForConditionalGeneration) -> None:
     """Let the bridge begin with tokens of the mean and spread of the language model's own embeddings."""
-    table = model.get_input_embeddings().weight.detach()
+    table: torch.Tensor = model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+    norm: Any = model.bridge.norm
     with torch.no_grad():
-        model.bridge.norm.weight.fill_(float((table - table.mean(0)).std()))
-        model.bridge.norm.bias.copy_(table.mean(0))
+        norm.weight.fill_(float((table - table.mean(0)).std()))
+        norm.bias.copy_(table.mean(0))
 
 
 def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor, Preset]:
@@ -183,7 +193,7 @@ def text_stage(
     recipe: Recipe, model: LhrsForConditionalGeneration, processor: LhrsProcessor
 ) -> tuple[nn.Module, list[Any], Callable[[Sequence[Any]], dict[str, Any]]]:
     """Set up the objective `text`: its module, its packs and how they become a batch."""
-    rows = packs(recipe.data, processor, recipe.seed)
+    rows = packs(recipe.data, processor, recipe.optim.batch_images, recipe.seed)
     store = _features(recipe, model, processor, train_facts(recipe))
     pad_id = processor.tokenizer.pad_token_id
 
@@ -246,7 +256,7 @@ def run(recipe: Recipe) -> Path:
         args=arguments(recipe),
         train_dataset=Rows(rows),
         data_collator=batch,
-        optimizers=(optimizer(objective, recipe), None),  # type: ignore[arg-type]
+        optimizers=(optimizer(objective, recipe), None),
     )
     checkpoints = sorted(recipe.out.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
@@ -261,4 +271,5 @@ def write_trained(model: LhrsForConditionalGeneration, folder: Path) -> None:
     bridge = {name: tensor.detach().contiguous() for name, tensor in model.bridge.state_dict().items()}
     save_file(bridge, folder / "bridge.safetensors")
     if isinstance(model.language_model, PeftModel):
-        model.language_model.save_pretrained(folder)
+        model.language_model.save_pretrained(str(folder))
+        (folder / "README.md").unlink()  # peft's empty model card

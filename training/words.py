@@ -23,9 +23,12 @@ from lhrs_chat.schema import Sample
 
 LEAST_CAPTIONS = 25
 _STOP = frozenset(
-    "a an and are as at away be beside between by can each few for from has have in into is it its lots many near next "
-    "of on one other picture several side sides some surrounded that the their them there these this to two very which "
-    "with image scene photo part piece different three four part parts it's".split()
+    re.findall(
+        "[a-z]+",
+        """a an and are as at away be beside between by can different each few for four from has have image in into is
+        it its lots many near next of on one other part parts photo picture piece scene several side sides some
+        surrounded that the their them there these this three to two very which with""",
+    )
 )
 
 
@@ -122,20 +125,22 @@ class WordObjective(nn.Module):
     def __init__(self, model: LhrsForConditionalGeneration, words: Sequence[str], tokenizer: object) -> None:
         super().__init__()
         self.bridge = model.bridge
-        table = model.get_input_embeddings().weight.detach()
+        table: torch.Tensor = model.get_input_embeddings().weight.detach()  # type: ignore[operator]
         centre = table.mean(0)
         rows = []
         for word in words:
             ids = tokenizer(" " + word, add_special_tokens=False).input_ids  # type: ignore[operator]
             rows.append(table[ids].mean(0) - centre)
+        self.centre: torch.Tensor
         self.register_buffer("centre", centre, persistent=False)
-        self.register_buffer("targets", functional.normalize(torch.stack(rows), dim=-1), persistent=False)
+        self.words: torch.Tensor
+        self.register_buffer("words", functional.normalize(torch.stack(rows), dim=-1), persistent=False)
         self.log_scale = nn.Parameter(torch.tensor([2.5, 2.5, 2.5]))
         self.shift = nn.Parameter(torch.tensor([-4.0, -4.0]))
 
     def similarity(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the cosine of `tokens`: (B, K, W) with every word, (B, K, V)."""
-        return functional.normalize(tokens - self.centre, dim=-1) @ self.targets.T  # type: ignore[operator]
+        return functional.normalize(tokens - self.centre, dim=-1) @ self.words.T
 
     def forward(self, levels: Sequence[torch.Tensor], targets: WordTargets) -> torch.Tensor:
         """Return the loss of `levels`, one (B, N, D) each; the first token of the whole names the scene class."""

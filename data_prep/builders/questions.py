@@ -202,15 +202,16 @@ def _scene_class(facts: _Facts, rng: np.random.Generator) -> list[_Question]:
     return [_Question("scene_class", question, label, targets, {"options": options})]
 
 
-def _presence(facts: _Facts, rng: np.random.Generator, most: int = 4) -> list[_Question]:
-    """Toss a coin for each question; where the side it shows cannot be asked, ask nothing, so that both stay even."""
+def _presence(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
+    """Ask for as many labels that are there as for absent ones; where one side is empty, ask on the toss of a coin."""
     present = [facts.present[int(i)] for i in rng.permutation(len(facts.present))]
     absent = _denied(facts, rng)
+    each = min(most, len(present), len(absent))
+    sides = [(present, "Yes."), (absent, "No.")] * each
+    if not each and (present or absent) and rng.random() < 0.5:
+        sides = [(present, "Yes.") if present else (absent, "No.")]
     made = []
-    for _ in range(most):
-        pool, answer = (present, "Yes.") if rng.random() < 0.5 else (absent, "No.")
-        if not pool:
-            continue
+    for pool, answer in sides:
         label = pool.pop()
         words = wordings.PRESENCE_COVER if label in wordings.UNCOUNTED else wordings.PRESENCE_THING
         question = _pick(rng, words).format(name=label, a=wordings.indefinite(label), plural=wordings.plural(label))
@@ -232,7 +233,7 @@ def _count(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Ques
     nothing = [label for label in facts.absent if label not in wordings.UNCOUNTED and label not in facts.shares]
     nothing = [label for label in nothing if label in _DENIAL or label in facts.counts]
     nothing = [label for label in nothing if label not in ("field", "road")]
-    if nothing and rng.random() < 0.12:
+    if nothing and facts.sample.targets.numbers and rng.random() < 0.12:
         counts[_pick(rng, nothing)] = 0
     labels = list(counts)
     made = []
@@ -279,7 +280,7 @@ def _compare(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Qu
 def _area_share(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
     shares = dict(facts.shares)
     nothing = [label for label in facts.absent if label in _COVERS]
-    if nothing and rng.random() < 0.25:
+    if nothing and facts.sample.targets.numbers and rng.random() < 0.25:
         shares[_pick(rng, nothing)] = 0.0
     labels = list(shares)
     made = []

@@ -94,7 +94,7 @@ AREA_SHARE = (
     "How large a part of the scene do you see as {area}, in percent?",
     "Estimate the area share of {area}.",
     "What fraction of the scene is covered by {area}?",
-    "How many percent of the image are {area}?",
+    "What is the share of {area} in the image, in percent?",
 )
 AREA_SHARE_MASS = (
     "How much of this scene is {area}?",

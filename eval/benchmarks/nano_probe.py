@@ -38,6 +38,7 @@ MAIN = {
     "caption": "cider",
 }
 YES_NO = ("yes", "no")
+PAIRS = (YES_NO, ("left", "right"))
 CAPTION_TOKENS = 64
 ANSWER_TOKENS = 32
 TOLERANCE_POINTS = 10.0
@@ -117,7 +118,9 @@ def _row(line: str, where: str) -> dict[str, Any]:
     ):
         raise DataError(f"{where} needs captions", found=captions, allowed="a list of sentences")
     options = row.get("options")
-    if options is not None and row["task"] in CHOSEN and row["answer"].lower() not in [str(o).lower() for o in options]:
+    if options is not None and not isinstance(options, list):
+        raise DataError(f"{where} has options that are no list", found=options)
+    if options and task in CHOSEN and _plain(row["answer"]) not in [_plain(str(option)) for option in options]:
         raise DataError(f"{where}: the answer is not among the options", found=row["answer"], allowed=options)
     return row
 
@@ -130,13 +133,29 @@ def _cell(row: Mapping[str, Any]) -> tuple[str, str]:
     return row["set"], row["task"]
 
 
-def _names(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """All answers of a set and task: the names to choose from where a row brings no options."""
+def _plain(answer: str) -> str:
+    """An answer as it is compared: `The left one.` and `left` are the same."""
+    return answer.lower().strip().rstrip(".").removeprefix("the ").removesuffix(" one")
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], frozenset[str]]:
+    """All answers of a set and task: what there is to choose from where a row brings no options."""
     found: dict[tuple[str, str], set[str]] = {}
     for row in rows:
         if row["task"] in CHOSEN:
-            found.setdefault(_cell(row), set()).add(row["answer"].lower())
-    return {cell: tuple(sorted(names)) for cell, names in found.items()}
+            found.setdefault(_cell(row), set()).add(_plain(row["answer"]))
+    return {cell: frozenset(names) for cell, names in found.items()}
+
+
+def _choices(row: Mapping[str, Any], names: frozenset[str]) -> tuple[str, ...]:
+    """What a question lets one choose from: yes and no, left and right, the options of the row, or all names."""
+    answer = _plain(row["answer"])
+    for pair in PAIRS:
+        if answer in pair:
+            return pair
+    if row.get("options"):
+        return tuple(_plain(str(option)) for option in row["options"])
+    return tuple(sorted(names.difference(*PAIRS)))
 
 
 def _largest_counts(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
@@ -159,16 +178,14 @@ def _question(
     row: Mapping[str, Any],
     folder: Path,
     size_px: tuple[int, int],
-    named: Mapping[tuple[str, str], tuple[str, ...]],
+    named: Mapping[tuple[str, str], frozenset[str]],
     largest: Mapping[tuple[str, str], float],
 ) -> Question:
     task, answer = row["task"], row["answer"]
     choices: tuple[str, ...] = ()
     if task in CHOSEN:
-        answer = answer.lower()
-        choices = tuple(str(o).lower() for o in row["options"]) if row.get("options") else named[_cell(row)]
-        if answer in YES_NO:
-            choices = YES_NO
+        answer = _plain(answer)
+        choices = _choices(row, named[_cell(row)])
     value = float(row["number"]) if _is_number(row.get("number")) else None
     cap = 0.0
     if value is not None and task == "area_share":
@@ -258,3 +275,36 @@ def _score_box(question: Question, parsed: Parsed) -> dict[str, float]:
         "acc_0.3": float(overlap >= 0.3),
         "pointing": float(inside),
     }
+
+
+def score_captions(questions: Sequence[Question], texts: Sequence[str]) -> list[dict[str, float]]:
+    """CIDEr and ROUGE-L of each caption; CIDEr weighs words by how rare they are in the references of the set."""
+    truths = [question.targets.captions for question in questions]
+    ciders = caption_metrics.cider(texts, truths)
+    rouges = caption_metrics.rouge_l(texts, truths)
+    return [{"cider": float(c), "rouge_l": float(r)} for c, r in zip(ciders, rouges, strict=True)]
+
+
+def score_bleu(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, float]:
+    """BLEU-1 and BLEU-4 of a whole set."""
+    found = caption_metrics.bleu(texts, [question.targets.captions for question in questions])
+    return {"bleu_1": float(found[0]), "bleu_4": float(found[3])}
+
+
+BENCHMARK = Benchmark(
+    name="nano_probe",
+    summary="short questions about held-out synthetic and real chips, eight tasks",
+    find=find,
+    load=load,
+    protocols={
+        "strict": Protocol(
+            id="nano_probe-strict-1",
+            parse=parse,
+            score=score,
+            main=MAIN,
+            corpus={"caption": score_captions},
+            pooled={"caption": score_bleu},
+            lower_is_better=frozenset({"mae", "mae_points"}),
+        )
+    },
+)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from lhrs_chat.chat import ChatSession
 
 PROMPT = "> "
-HELP = "Commands: /image PATH adds an image, /save F.geojson or F.png saves the regions, /quit ends."
+HELP = """Type a question, or: /image PATH to add an image, /save F.geojson or F.png
+to save the regions, /quit to end. Ctrl-C stops an answer, Ctrl-D quits."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +76,7 @@ def _converse(session: ChatSession, max_new_tokens: int) -> None:
     """Read questions and commands until the end of the input or /quit."""
     with contextlib.suppress(ImportError):  # line editing and history, where the platform has them
         import readline  # noqa: F401
-    _write(f"\n{HELP} Ctrl-C stops an answer, Ctrl-D quits.\n")
+    _write(f"\n{HELP}\n")
     while True:
         try:
             line = input(f"\n{PROMPT}").strip()

@@ -28,8 +28,8 @@ MAX_BLOCK_BYTES = 2**30  # of one stored block, which is always decoded whole
 BOMB_BYTES = 4 * 10**9
 BOMB_RATIO = 2000
 _CACHE_MB = 64
-_JPEG_END = b"\xff\xd9"
-_JPEG_TAIL = 2**20
+_ENDS = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}  # GDAL fills what is missing of these with grey and says nothing
+_TAIL_BYTES = 2**20
 
 
 @contextmanager
@@ -74,10 +74,9 @@ def open_path(path: Path) -> DatasetReader:
     except PermissionError as problem:
         raise RasterError("the image file may not be read", found=path) from problem
     _check(dataset, stored, str(path))
-    if dataset.driver == "JPEG":
-        with path.open("rb") as file:
-            file.seek(max(0, stored - _JPEG_TAIL))
-            _check_jpeg(file.read(), str(path))
+    with path.open("rb") as file:
+        file.seek(max(0, stored - _TAIL_BYTES))
+        _check_end(dataset, file.read(), str(path))
     return dataset
 
 
@@ -94,8 +93,7 @@ def open_bytes(data: bytes, name: str = "bytes") -> tuple[MemoryFile, DatasetRea
         with quiet():
             dataset = memory.open(driver=list(DRIVERS))
         _check(dataset, len(data), name)
-        if dataset.driver == "JPEG":
-            _check_jpeg(data[-_JPEG_TAIL:], name)
+        _check_end(dataset, data[-_TAIL_BYTES:], name)
     except RasterioError as problem:
         memory.close()
         raise _not_an_image(name, problem) from problem
@@ -241,6 +239,8 @@ def _numpy_type(name: str) -> str:
     return {"complex_int16": "complex64"}.get(name, name)
 
 
-def _check_jpeg(tail: bytes, name: str) -> None:
-    if _JPEG_END not in tail:
-        raise damaged(name, ValueError("the end-of-image marker of the JPEG is missing"))
+def _check_end(dataset: DatasetReader, tail: bytes, name: str) -> None:
+    if _ENDS.get(dataset.driver, b"") not in tail:
+        driver = dataset.driver
+        dataset.close()
+        raise damaged(name, ValueError(f"the end mark of the {driver} file is missing"))

@@ -40,12 +40,15 @@ class Raster:
         self._memory = memory
         self._name = image.path or ("bytes" if image.data is not None else "array")
         meaning = list(dataset.colorinterp)
-        self._bands = [i for i in range(dataset.count) if meaning[i] != ColorInterp.alpha]  # 0-based, in the file
+        self._alpha_is_band = _alpha_is_band(dataset, len(image.bands), sensor)
+        real = [self._alpha_is_band or colour != ColorInterp.alpha for colour in meaning]
+        self._bands = [i for i in range(dataset.count) if real[i]]  # 0-based, in the file
         if not self._bands:
             raise RasterError("the image has no bands", found=f"{self._name}: only an alpha channel")
         self._complex = dataset.dtypes[self._bands[0]].startswith("complex")
         self._dtype = dataset.dtypes[self._bands[0]]
         self._palette = _palette(dataset) if meaning[0] == ColorInterp.palette else None
+        self._item_bytes = np.dtype(np.complex64 if self._complex else self._dtype).itemsize
         self._overviews: dict[tuple[int, ...], np.ma.MaskedArray] = {}
         self.size_px: tuple[int, int] = (dataset.width, dataset.height)
         self._guess = self._tell_sensor(image, sensor)
@@ -131,29 +134,36 @@ class Raster:
         Raises:
             RasterError: the window is empty or not inside, the read is too large for memory, the file is damaged.
         """
-        x0, y0, x1, y1 = self._extent(window)
+        window, (height, width) = self._target(window, bands, max_size_px)
+        x0, y0, x1, y1 = window
         chosen = self._chosen(bands)
-        height, width = _decimated(x1 - x0, y1 - y0, max_size_px)
-        item = np.dtype(np.complex64 if self._complex else self._dtype).itemsize
-        wanted = len(chosen) * height * width * item
-        if wanted > opening.MAX_READ_BYTES:
-            raise RasterError(
-                "this is too much to read at once",
-                found=f"{len(chosen)} bands of {width} x {height} pixels, {wanted / 2**20:.0f} MiB",
-                allowed=f"{opening.MAX_READ_BYTES // 2**20} MiB",
-                next_step="read it window by window, or give max_size_px",
-            )
         if (height, width) == (y1 - y0, x1 - x0):
-            return self._stored((x0, y0, x1, y1), chosen)
+            return self._stored(window, chosen)
         dtype = np.dtype(np.float32 if self._complex else self._dtype)
         factor = max((x1 - x0) / width, (y1 - y0) / height)
         if self._palette is None and not self._complex and self._has_overview(factor):
-            return self._stored((x0, y0, x1, y1), chosen, (height, width))
+            return self._stored(window, chosen, (height, width))
         tall, wide = self._dataset.block_shapes[0]
-        pieces = decimate.chunks((x0, y0, x1, y1), (wide, tall), len(chosen) * item)
+        pieces = decimate.chunks(window, (wide, tall), len(chosen) * self._item_bytes)
         make = decimate.average if self._palette is None else decimate.pick
-        window = (x0, y0, x1, y1)
         return make(lambda piece: self._stored(piece, chosen), pieces, window, (width, height), len(chosen), dtype)
+
+    def _target(
+        self, window: Extent | None, bands: Sequence[int] | None, max_size_px: int | None
+    ) -> tuple[Extent, tuple[int, int]]:
+        """The extent of a read and the height and width of its result, once it is known to fit into memory."""
+        x0, y0, x1, y1 = self._extent(window)
+        height, width = _decimated(x1 - x0, y1 - y0, max_size_px)
+        count = len(self._chosen(bands))
+        wanted = count * height * width * self._item_bytes
+        if wanted > opening.MAX_READ_BYTES:
+            raise RasterError(
+                "this is too much to read at once",
+                found=f"{count} bands of {width} x {height} pixels, {wanted / 2**20:.0f} MiB",
+                allowed=f"{opening.MAX_READ_BYTES // 2**20} MiB",
+                next_step="read it window by window, or give max_size_px",
+            )
+        return (x0, y0, x1, y1), (height, width)
 
     def _has_overview(self, factor: float) -> bool:
         levels: list[int] = self._dataset.overviews(self._bands[0] + 1)
@@ -165,7 +175,10 @@ class Raster:
         window = Window(x0, y0, x1 - x0, y1 - y0)
         files = [self._bands[i] for i in chosen]
         flags = [self._dataset.mask_flag_enums[i] for i in files]
-        by_value = out_shape is None and all(MaskFlags.nodata in flag or MaskFlags.all_valid in flag for flag in flags)
+        if self._alpha_is_band:
+            flags = [[MaskFlags.all_valid]] * len(files)
+        plain = all(MaskFlags.all_valid in flag for flag in flags)
+        by_value = plain or (out_shape is None and all(MaskFlags.nodata in flag for flag in flags))
         try:
             with opening.quiet():
                 values = self._dataset.read(
@@ -177,9 +190,11 @@ class Raster:
                 )
         except RasterioError as problem:
             raise opening.damaged(self._name, problem) from problem
-        mask = np.ma.getmaskarray(values).copy()
         data = np.ma.getdata(values)
-        if by_value:  # the same as GDAL's masks, without reading the file a second time for them
+        if plain and data.dtype.kind in "iu":
+            return np.ma.MaskedArray(data)
+        mask = np.ma.getmaskarray(values).copy()
+        if by_value and not plain:  # the same as GDAL's masks, without a second pass over the file for them
             for channel, i in enumerate(files):
                 nodata = self._dataset.nodatavals[i]
                 if nodata is not None and not np.isnan(nodata):
@@ -206,9 +221,10 @@ class Raster:
         Raises:
             RasterError: also when the scene holds no valid pixel at all.
         """
+        self._target(window, self._shown_bands()[0], max_size_px)  # refuse before the scene is read for its stretch
         composite = self._composite
         values = self.read(window, composite.bands, max_size_px)
-        masked = np.ma.getmaskarray(values).all(axis=0)
+        masked = None if values.mask is np.ma.nomask else np.ma.getmaskarray(values).all(axis=0)
         if self._palette is not None:
             shown = self._palette[np.clip(values.data[0], 0, len(self._palette) - 1)].transpose(2, 0, 1)
         elif composite.low is None or composite.high is None:
@@ -217,7 +233,7 @@ class Raster:
             shown = stretch.to_uint8(stretch.channels(values, composite.scale), composite.low, composite.high)
         picture = np.repeat(shown, 3, axis=0) if shown.shape[0] == 1 else shown
         out = np.ascontiguousarray(picture.transpose(1, 2, 0))
-        if masked.any():
+        if masked is not None:
             out[masked] = 0
         return out
 
@@ -309,7 +325,7 @@ class Raster:
             count,
             self._dtype,
             descriptions=descriptions,
-            colours=[dataset.colorinterp[i].name for i in self._bands],
+            colours=[] if self._alpha_is_band else [dataset.colorinterp[i].name for i in self._bands],
             name=" ".join([Path(self._name).stem if image.path else "", image.sensor or "", *words]),
             low=low,
             high=high,
@@ -378,6 +394,27 @@ def _decimated(width: int, height: int, max_size_px: int | None) -> tuple[int, i
         return height, width
     factor = max_size_px / max(width, height)
     return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _alpha_is_band(dataset: DatasetReader, stated: int, sensor: str | None) -> bool:
+    """Whether the fourth band, marked as alpha, is a measured one.
+
+    Common writers mark any fourth 8-bit band as alpha, also the near infrared of NAIP. Real alpha is nearly
+    everywhere 0 or 255.
+    """
+    if dataset.count != 4 or dataset.dtypes[0] != "uint8" or dataset.colorinterp[3] != ColorInterp.alpha:
+        return False
+    if stated or sensor is not None:
+        return stated == 4 or sensor in ("rgbn", "worldview4")
+    width, height = dataset.width, dataset.height
+    side = 512
+    window = Window(max(0, (width - side) // 2), max(0, (height - side) // 2), min(side, width), min(side, height))
+    try:
+        with opening.quiet():
+            alpha = dataset.read(4, window=window)
+    except RasterioError as problem:
+        raise opening.damaged(dataset.name, problem) from problem
+    return bool(np.mean((alpha > 0) & (alpha < 255)) > 0.5)
 
 
 def _is_nodata(data: np.ndarray, nodata: float) -> np.ndarray:

@@ -124,7 +124,7 @@ class LhrsImageProcessor(BaseImageProcessor):
         else:
             seen = rgb.resize(where.resized_px, resample)
         pixels = np.asarray(seen, dtype=np.float32) / 255.0
-        mean, std = np.float32(self.image_mean), np.float32(self.image_std)
+        mean, std = np.asarray(self.image_mean, np.float32), np.asarray(self.image_std, np.float32)
         canvas = np.zeros((sent, sent, 3), dtype=np.float32)  # 0 is the mean colour once normalised
         x, y = where.pad
         canvas[y : y + pixels.shape[0], x : x + pixels.shape[1]] = (pixels - mean) / std
@@ -141,10 +141,6 @@ class LhrsImageProcessor(BaseImageProcessor):
             raise DataError("no image was given", next_step="leave images out instead of passing an empty list")
         pixels = torch.stack([self.one(picture) for picture in pictures])
         return BatchFeature({"pixel_values": pixels}, tensor_type=return_tensors)
-
-    def __call__(self, images: Picture | Sequence[Picture], **kwargs: Any) -> BatchFeature:
-        """Call `preprocess`."""
-        return self.preprocess(images, **kwargs)
 
 
 class LhrsProcessor(ProcessorMixin):
@@ -177,7 +173,7 @@ class LhrsProcessor(ProcessorMixin):
         self.image_token = image_token
         self.system = system
         self.dialect = dialect
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)  # type: ignore[no-untyped-call]
 
     def encode(self, prompt: str) -> list[int]:
         """Tokenise a rendered prompt, each `image_token` in it expanded to K image ids."""
@@ -199,7 +195,7 @@ class LhrsProcessor(ProcessorMixin):
             mask[i, where] = 1
         return ids, mask
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         images: Picture | Sequence[Picture] | None = None,
         text: str | Sequence[str] | None = None,

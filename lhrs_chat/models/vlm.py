@@ -67,7 +67,7 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
     config_class = LhrsConfig
     base_model_prefix = "language_model"
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]  # noqa: RUF012
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -83,7 +83,7 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         self.bridge = BRIDGES.get(config.bridge["name"]).build(_rest(config.bridge), shape)
         self.language_model = AutoModelForCausalLM.from_config(config.text_config)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -93,7 +93,8 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
             WeightsError: the weights do not fit the model; the error lists the tensors.
         """
         wants_info = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        opened: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        model, info = opened
         misshaped = [str(item[0]) for item in info["mismatched_keys"]]
         refuse(str(args[0]) if args else "the model", info["missing_keys"], info["unexpected_keys"], misshaped)
         return (model, info) if wants_info else model
@@ -103,15 +104,18 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the language model's token embedding."""
-        return self.language_model.get_input_embeddings()
+        table: nn.Module = self.language_model.get_input_embeddings()
+        return table
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the language model's head."""
-        return self.language_model.get_output_embeddings()
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
 
     def visual_tokens(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Turn `pixel_values`: (N, C, H, W), normalised, into visual tokens (N, K, D)."""
-        return self.bridge(self.encoder(pixel_values.to(self.dtype)))
+        tokens: torch.Tensor = self.bridge(self.encoder(pixel_values.to(self.dtype)))
+        return tokens
 
     def splice(self, input_ids: torch.Tensor, visual: torch.Tensor | None) -> torch.Tensor:
         """Embed `input_ids`: (B, T), with `visual`: (N, K, D) put where the image token stands; (B, T, D).
@@ -185,22 +189,12 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         return output
 
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: torch.Tensor,
-        pixel_values: torch.Tensor | None = None,
-        visual: torch.Tensor | None = None,
-        is_first_iteration: bool | None = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
+    def prepare_inputs_for_generation(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Pass the images in the first step only; later steps find them in the cache."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
-            input_ids, is_first_iteration=is_first_iteration, **kwargs
-        )
-        if is_first_iteration or not kwargs.get("use_cache", True):
-            inputs["pixel_values"] = pixel_values
-            inputs["visual"] = visual
-        return inputs
+        images = {name: kwargs.pop(name, None) for name in ("pixel_values", "visual")}
+        again = kwargs.get("is_first_iteration") or not kwargs.get("use_cache", True)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(*args, **kwargs)  # type: ignore[misc]
+        return {**inputs, **images} if again else inputs
 
 
 def _rest(part: dict[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def _choose(text: str, known: Sequence[_Option]) -> _Option | None:
     letters |= set(re.findall(r"(?i:\b(?:option|choice|answer))\s+([A-Z])\b", text))
     letters |= set(re.findall(r"(?<![\w'.°-])([B-HJ-Z])(?![\w'-])", text))
     letters |= set(re.findall(r"(?<![\w'.°-])([AI])(?=[\s*\"'.!)]*$)", text))
+    letters |= set(re.findall(r"(?<![\w'.°-])([AI])(?=\s*(?:[/,&]|or\b|and\b)\s*\(?[A-Z]\b)", text))
     letters &= by_letter.keys()
     if worded is not None:
         letters.add(worded.letter)
@@ -169,7 +170,9 @@ _DIGITS = re.compile(
     r"(?P<minus>(?<![\w)\]])-)?(?P<body>(?<![\w.,])\d[\d.,]*(?:e[-+]?\d+)?)(?P<scale>\s+(?:thousand|million|billion)\b)?"
 )
 _PLAIN_NUMBER = re.compile(r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:e[-+]?\d+)?")
-_GLUED = re.compile(r"[^\W\d_]|\s*(?:-|to|x|\*|/|:|\^|±|\+/?-)\s*\d")
+_NEAR = 40  # characters before and after a number that can change what it says
+_GLUED = re.compile(r"\s?k?m/[a-z]|[^\W\d_]|\s*(?:-|to|x|\*|/|:|\^|±|\+/?-)\s*\d")
+_NAMED = re.compile(r"[^\W\d_][-/]?$|\b(?:landsat|sentinel|worldview|band|zone|figure|fig\.)\s$")
 _BOUND = re.compile(
     r"(?:\b(?:(?:more|less|fewer|greater|larger|higher|lower|smaller)\s+than|at\s+(?:least|most)|up\s+to|over|under|above"
     r"|below|exceed(?:s|ing)?|no\s+(?:more|less|fewer)\s+than|minimum\s+of|maximum\s+of)|[<>≤≥]=?)\s*$"
@@ -213,17 +216,15 @@ def _number(text: str) -> Number | None:
     if _NOTHING.fullmatch(text):
         return Number(0.0)
     found: list[Number] = []
-    spans: list[tuple[int, int]] = []
+    left = text
     for read in (_fractions, _digits, _words):
-        mentions = read(text)
+        mentions = read(left)
         if mentions is None:
             return None
         for start, end, mention in mentions:
-            if any(start < stop and begin < end for begin, stop in spans):
-                continue
-            if _BOUND.search(text[:start].rstrip(" ~≈")):
+            if _BOUND.search(text[max(0, start - _NEAR) : start].rstrip(" ~≈")):
                 return None
-            spans.append((start, end))
+            left = left[:start] + "#" * (end - start) + left[end:]
             found.append(mention)
     if not found:
         return None
@@ -254,8 +255,7 @@ def _unit_at(text: str, at: int) -> tuple[str, int]:
 def _fractions(text: str) -> _Mentions | None:
     found: _Mentions = []
     for match in _FRACTION.finditer(text):
-        before = text[: match.start()]
-        if re.search(r"(?:\band|\d)\s*$", before):
+        if re.search(r"(?:\band|\d)\s*$", text[max(0, match.start() - _NEAR) : match.start()]):
             return None
         word = match["count"] or match["many"] or "a"
         count = 1 if word in ("a", "an") else _SMALL[word]
@@ -267,11 +267,14 @@ def _fractions(text: str) -> _Mentions | None:
 
 def _digits(text: str) -> _Mentions | None:
     found: _Mentions = []
+    stop = 0
     for match in _DIGITS.finditer(text):
+        if match.start() < stop:
+            continue  # the 2 of m^2
         body = match["body"].rstrip(".,")
         end = match.start("body") + len(body) if match["scale"] is None or body != match["body"] else match.end()
         unit, stop = _unit_at(text, end)
-        if re.search(r"[^\W\d_][-/]?$", text[: match.start()]):
+        if _NAMED.search(text[max(0, match.start() - _NEAR) : match.start()]):
             continue  # the 2 of Sentinel-2
         if _PLAIN_NUMBER.fullmatch(body) is None or _GLUED.match(text, stop):
             return None
@@ -289,7 +292,7 @@ def _words(text: str) -> _Mentions | None:
     found: _Mentions = []
     for match in _WORDS.finditer(text):
         words = re.split(r"[\s-]+", match[0])
-        before, after = text[: match.start()], text[match.end() :]
+        before, after = text[max(0, match.start() - _NEAR) : match.start()], text[match.end() : match.end() + _NEAR]
         if words == ["one"] and (_NOT_A_COUNT.search(before) or re.match(r"\s+(?:of|another|by|or|can|may)\b", after)):
             continue
         value = _value(words)

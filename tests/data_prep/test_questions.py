@@ -17,7 +17,7 @@ from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Image, Mask, Number, Sample, Targets
 from lhrs_chat.text.grounding import parse
 
-SIZE = 128
+SIZE = 96
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +161,16 @@ def test_presence_follows_a_list_of_the_source() -> None:
     sample = _facts(targets=Targets(labels=("port",)), meta={"present": ["ship"], "complete": ["runway"]})
     asked = {(row.targets.labels[0], row.targets.answer) for row in _all(sample, "presence")}
     assert asked == {("ship", "Yes."), ("runway", "No.")}
+
+
+def test_rows_without_amounts_are_not_asked_for_amounts() -> None:
+    sample = _facts(targets=Targets(labels=("port",)), meta={"present": ["ship"], "complete": ["water", "car"]})
+    assert _all(sample, "count") == [] and _all(sample, "area_share") == []
+
+
+def test_both_sides_of_presence_are_asked_as_often_within_a_scene() -> None:
+    answers = Counter(row.targets.answer for row in build(_facts(), np.random.default_rng(0)) if row.task == "presence")
+    assert answers == {"Yes.": 1, "No.": 1}  # only `forest` is certainly absent
 
 
 def test_absence_is_never_claimed_without_complete_facts() -> None:

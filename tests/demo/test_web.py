@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -95,10 +94,9 @@ def test_stop_ends_the_answer(assistant: Assistant, samples_folder: Path) -> Non
 
 
 def test_a_sample_begins_a_new_conversation(assistant: Assistant, samples_folder: Path) -> None:
-    scenes = samples.load(samples_folder)
+    coast, _ = samples.load(samples_folder)
     before = ask(assistant, "What is this?", [samples_folder / "town.png"])[-1][2]
-    event: Any = SimpleNamespace(index=0)
-    history, state, credit, picture, *_ = web.pick(assistant, scenes, before, event)
+    history, state, credit, picture, *_ = web.pick(assistant, coast, before)
     assert state is not before
     assert "A coast" in texts(history)[0]
     assert credit == "A coast. made by the tests (CC0-1.0)"

@@ -58,7 +58,7 @@ def rows_of_scene(subset: str, place: int) -> list[dict[str, Any]]:
         ("area_share", "How much is forest?", f"{10 * place}%", {"number": 10 * place, "unit": "%"}),
         ("scene_class", "What kind of scene is this?", name, {"options": CLASSES}),
         ("where_is", "Where is the tank?", "", {"box": [10 + place, 20, 40 + place, 60]}),
-        ("which_is_higher", "Which is higher?", "tower" if water else "barn", {"options": ["tower", "barn"]}),
+        ("which_is_higher", "Which is higher, left or right?", "the left one" if water else "the right one", {}),
         ("caption", "Describe the scene.", captions[0], {"captions": captions}),
     ]
     rows = []

@@ -163,11 +163,28 @@ def test_no_text_makes_the_parser_raise(text: str) -> None:
 
 def test_names_to_choose_from_are_the_answers_of_the_set(probe: Path, rewrite: Any) -> None:
     rows = [json.loads(line) for line in (probe / "probe.jsonl").read_text().splitlines()]
-    rewrite(probe, [{**row, "options": None} for row in rows])
-    by_task = {q.task: q for q in load(probe) if q.subset == "aid_rsicd"}
-    assert by_task["scene_class"].targets.choices == ("dense residential", "park", "parking", "pond")
-    assert by_task["which_is_higher"].targets.choices == ("barn", "tower")
-    assert by_task["presence"].targets.choices == ("yes", "no")
+    covers = iter(["Yes", "forest", "No", "bare soil"])
+    rows = [row for row in rows if row["set"] == "aid_rsicd"]
+    for row in rows:
+        row["options"] = None
+        if row["task"] == "compare":
+            row["answer"] = next(covers)
+    rewrite(probe, rows)
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for asked in load(probe):
+        found.setdefault(asked.task, []).append(asked.targets.choices)
+    assert set(found["scene_class"]) == {("dense residential", "park", "parking", "pond")}
+    assert set(found["which_is_higher"]) == {("left", "right")}
+    assert found["compare"] == [("yes", "no"), ("bare soil", "forest")] * 2
+    assert set(found["count"]) == {()}
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [("the left one", True), ("Left.", True), ("The left building is higher.", True), ("the right one", False)],
+)
+def test_which_is_higher(said: str, right: bool) -> None:
+    assert scored(question("which_is_higher", answer="left", choices=("left", "right")), said)["accuracy"] == right
 
 
 def test_where_the_probe_is_looked_for(probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,10 @@ def test_stop_ends_the_answer_and_the_next_one_is_whole(backend):
 def test_sampling_repeats_with_its_seed(backend):
     one = run(backend, ask(temperature=2.0, seed=1))[0].text
     request = ask(temperature=2.0)
-    texts = {run(backend, Request(request.messages, request.images, request.image_hashes, 12, 2.0, s))[0].text for s in range(5)}
+    texts = {
+        run(backend, Request(request.messages, request.images, request.image_hashes, 12, 2.0, s))[0].text
+        for s in range(5)
+    }
     assert len(texts) > 1
     assert run(backend, ask(temperature=2.0, seed=1))[0].text == one
 

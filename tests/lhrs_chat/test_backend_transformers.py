@@ -236,6 +236,15 @@ def test_prompt_of_a_model_without_a_template(backend: TransformersBackend) -> N
     assert done.prompt == "Be short. USER: <image>\nWhat is it? ASSISTANT: A quay. USER: How long? ASSISTANT:"
 
 
+def test_template_may_lie_with_the_tokenizer(backend: TransformersBackend) -> None:
+    other = TransformersBackend(
+        backend.model, AutoProcessor.from_pretrained(backend.model.name_or_path), name="t", weights_sha256=""
+    )
+    other.processor.chat_template = None
+    other.processor.tokenizer.chat_template = TEMPLATE.replace(";{%", "|{%")
+    assert other.prompt(request(0, "wet?")) == "[user]<image>wet?|[assistant]"
+
+
 def test_regions_are_written_in_the_models_dialect(backend: TransformersBackend) -> None:
     box = Box((10, 7, 20, 14), "pixel")
     message = Message(

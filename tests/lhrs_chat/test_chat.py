@@ -239,14 +239,21 @@ def test_water_is_measured_in_the_pixels(scripted: Make, coast: Path) -> None:
     assert not mask.to_array()[:, 20:].any()
     said_by_model, measured = answer.text.split("\n")
     assert said_by_model == "About 10 %."
-    assert measured.startswith("Measured water (N")
-    assert measured.endswith("): 25.0 % = 8.0 ha.")
+    assert measured == "Measured water by NDWI > 0 (green, nir): 25.0 % = 8.0 ha."
 
 
 def test_vegetation_is_measured_in_the_pixels(scripted: Make, coast: Path) -> None:
     answer = Assistant(scripted("Yes.")).ask(coast, "Is there any forest?")
     assert [number.value for number in answer.numbers if number.unit == "%"] == [75]
     assert answer.masks[0].label == "vegetation"
+
+
+def test_a_cover_that_is_not_there_is_measured_as_nothing(scripted: Make) -> None:
+    land = np.stack([np.full((8, 8), value, np.uint16) for value in (900, 1000, 1100, 3000)])
+    image = lhrs_chat.schema.Image(array=land, bands=("blue", "green", "red", "nir"))
+    answer = Assistant(scripted("Yes.")).ask(image, "Is there water?")
+    assert answer.text == "Yes.\nMeasured water by NDWI > 0 (green, nir): 0.0 %."
+    assert answer.masks == ()
 
 
 def test_nothing_is_measured_without_the_bands(scripted: Make, photo: Path) -> None:
@@ -320,6 +327,8 @@ def test_the_files_are_closed_with_the_session(scripted: Make, coast: Path) -> N
         ("Give the bounding box of the stadium", "stadium"),
         ("How many ships are there?", "ships"),
         ("How many cars can you see in the picture?", "cars"),
+        ("Is there any water in the first image?", "water"),
+        ("Are there ships?", "ships"),
         ("Describe this scene.", ""),
     ],
 )

@@ -75,9 +75,10 @@ def test_text_for_people_fits_80_columns(say: Make, coast: Path, capsys: Any) ->
     say("The lake is at [0, 10, 25, 50].")
     assert run("ask", coast, "Where is the lake?") == 0
     out = capsys.readouterr().out
-    assert out.startswith("The lake is at [0, 10, 25, 50].\nMeasured water (")
+    assert out.startswith("The lake is at [0, 10, 25, 50].\nMeasured water by ")
     assert "lake: x 0 to 20, y 4 to 20 pixels" in out
     assert "EPSG:32650: 500000.0, 3449800.0 to 500200.0, 3449960.0" in out
+    assert "number       25 % = 8.0 ha water, measured in the pixels" in out
     assert "80 x 40 pixels, sent to the model as 32 x 32" in out
     assert max(len(line) for line in out.splitlines()) <= 80
 

@@ -189,9 +189,7 @@ class NativeBackend:
             mask[i, length - row.shape[0] :] = 1
         first = items[0][1]
         sampling = Sampling(first.max_new_tokens, first.temperature, first.seed)
-        steps = list(
-            decode(self.model.language_model, embedded, sampling, mask=mask, eos_ids=self.eos_ids, stop=stop)
-        )
+        steps = list(decode(self.model.language_model, embedded, sampling, mask=mask, eos_ids=self.eos_ids, stop=stop))
         for row_number, (number, request, prompt) in enumerate(items):
             made, sure = [], []
             for step in steps:

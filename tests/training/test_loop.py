@@ -1,0 +1,139 @@
+"""A stage on tiny parts and real files: it learns, resumes exactly, and writes what it trained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file
+
+from data_prep import nano
+from lhrs_chat.errors import ConfigError, DataError, WeightsError
+from lhrs_chat.presets import load_preset
+from tests import tiny
+from training import loop
+from training.recipe import load_recipe, recipe_names
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nano")
+    nano.build(folder, folder / "no shared sets", synthetic=8, with_registry=False)
+    return folder
+
+
+@pytest.fixture
+def tiny_parts(monkeypatch):
+    def prepare(recipe):
+        model, processor = tiny.model_and_processor()
+        loop.start_like_text(model)
+        model.requires_grad_(False)
+        model.bridge.requires_grad_("bridge" in recipe.optim.lr)
+        if "lora" in recipe.optim.lr:
+            torch.manual_seed(1)
+            model.language_model = get_peft_model(
+                model.language_model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+            )
+        return model, processor, load_preset("lhrs-nano")
+
+    monkeypatch.setattr(loop, "prepare", prepare)
+
+
+def recipe(name, data, out, *more):
+    mix = 'data.mix={"synthetic": 1}'
+    return load_recipe(name, [f"data.folder={data}", f"out={out}", mix, "optim.batch_images=2", "log_steps=1", *more])
+
+
+def losses(out):
+    return [json.loads(line)["loss"] for line in (out / "loss.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_parses(name):
+    assert load_recipe(name, []).preset == "lhrs-nano"
+
+
+def test_words_stage_learns(data, tmp_path, tiny_parts):
+    out = loop.run(recipe("nano_align", data, tmp_path, "data.passes=8", "optim.lr.bridge=1e-2"))
+    seen = [float(loss) for loss in losses(out)]
+    assert sum(seen[-4:]) < 0.8 * sum(seen[:4])
+    assert (out / "bridge.safetensors").exists()
+    assert "objective: words" in (out / "recipe.yaml").read_text()
+
+
+def test_resumed_run_equals_undisturbed_run(data, tmp_path, tiny_parts):
+    settings = ("data.passes=2", "save_steps=2", "optim.max_steps=4", "start=null")
+    whole = loop.run(recipe("nano_instruct", data, tmp_path / "whole", *settings))
+    cut = tmp_path / "cut"
+    loop.run(recipe("nano_instruct", data, cut, *settings))
+    for path in (cut / "checkpoint-4").iterdir():
+        path.unlink()
+    (cut / "checkpoint-4").rmdir()
+    for name in ("bridge.safetensors", "adapter_model.safetensors", "loss.jsonl"):
+        (cut / name).unlink()
+    loop.run(recipe("nano_instruct", data, cut, *settings))
+    assert losses(cut) == losses(whole)
+    for name in ("bridge.safetensors", "adapter_model.safetensors"):
+        one, other = load_file(whole / name), load_file(cut / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_checkpoint_of_another_model_is_refused(data, tmp_path, tiny_parts):
+    settings = ("save_steps=1", "optim.max_steps=2", "start=null")
+    loop.run(recipe("nano_instruct", data, tmp_path, *settings))
+    with pytest.raises(WeightsError, match=r"unexpected: .*lora"):
+        loop.run(
+            recipe(
+                "nano_instruct",
+                data,
+                tmp_path,
+                *settings[:1],
+                "optim.max_steps=3",
+                "start=null",
+                'optim.lr={"bridge": 1e-3}',
+            )
+        )
+
+
+def test_features_are_reused_and_grow(data, tmp_path, caplog):
+    from training.features import FeatureStore
+
+    model, processor = tiny.model_and_processor()
+    files = sorted(str(path) for path in data.glob("images/synthetic/*.png"))[:5]
+
+    def store(chosen):
+        return FeatureStore(tmp_path, model.encoder, processor.image_processor, chosen, tiny.SIZE_PX)
+
+    caplog.set_level("INFO")
+    first = store(files[:3]).get(files[:3])
+    assert "3 pictures, 0 reused" in caplog.text
+    grown = store(files).get(files[:3])
+    assert "5 pictures, 3 reused" in caplog.text
+    assert all(torch.equal(a, b) for a, b in zip(first, grown, strict=True))
+    direct = model.encoder(processor.image_processor.one(loop_picture(files[4]))[None])
+    assert torch.allclose(store(files).get([files[4]])[0], direct[0], atol=1e-2)
+
+
+def loop_picture(file):
+    from PIL import Image as PilImage
+
+    return PilImage.open(file)
+
+
+def test_unknown_recipe_and_field_are_one_clear_error(data, tmp_path):
+    with pytest.raises(ConfigError, match="did you mean nano_align"):
+        load_recipe("nano_aling", [])
+    with pytest.raises(ConfigError, match="batch_images"):
+        load_recipe("nano_align", ["optim.batch_image=3"])
+
+
+def test_a_row_that_lost_its_picture_is_refused(data, tmp_path, tiny_parts):
+    lines = (data / "rows.jsonl").read_text().splitlines()
+    row = json.loads(lines[0])
+    row.pop("images")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "images": [], "split": "train"}) + "\n")
+    with pytest.raises(DataError, match="one stored picture"):
+        loop.run(recipe("nano_instruct", tmp_path, tmp_path / "out", "start=null"))
