@@ -11,7 +11,7 @@ READY := .venv/.ready
 INSTALL = $(BIN)/python -m pip install $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help chat demo test check format test-browser bench nano clean
+.PHONY: help chat demo test test-slow check format test-browser bench nano clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
@@ -30,8 +30,12 @@ chat: $(READY)  ## ask three questions about a real scene, then yours
 demo: $(READY)  ## the same in a web browser
 	$(BIN)/python -m demo
 
-test: $(READY)  ## the whole test suite but the browser's
-	$(BIN)/python -m pytest -m "not browser"
+test: $(READY)  ## the whole test suite but what is slow or needs a browser
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## proofs with the real weights, which are fetched first
+	$(BIN)/lhrs-chat ask demo/scenes/crossroads.jpg "What does this image show?" > /dev/null
+	$(BIN)/python -m pytest -m "slow and not browser"
 
 check: $(READY)  ## ruff, format, mypy
 	$(BIN)/ruff check .
@@ -51,9 +55,13 @@ test-browser: $(READY)  ## drive the demo in a headless Chromium, installed thro
 bench: $(READY)  ## speed against peers, as ratios
 	$(BIN)/python -m bench
 
-nano: $(READY)  ## train lhrs-nano again from the data that is there
+nano: $(READY)  ## make lhrs-nano again from the data that is there, and measure it
+	$(BIN)/python -m data_prep nano --out runs/nano/data
 	$(BIN)/python -m training nano_align
 	$(BIN)/python -m training nano_instruct
+	$(BIN)/python -m training.export runs/nano/instruct
+	$(BIN)/python -m data_prep probe --data runs/nano/data --out runs/nano/probe
+	$(BIN)/python -m eval run nano_probe --data runs/nano/probe --model lhrs-nano --out runs/nano/eval
 
 clean:  ## remove build products and caches; .venv and outputs stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ from .builders import wordings
 log = logging.getLogger(__name__)
 
 SEED = 7
-CELL = 80  # questions of one set and task
+CELL = 60  # questions of one set and task
 WHOLE = (("aid_rsicd", "scene_class"), ("aid_rsicd", "caption"))  # asked of every picture of the test split
 
 
