@@ -12,13 +12,19 @@ from bench.row import Row, table
 from lhrs_chat.errors import LhrsError
 
 RESULTS = Path(__file__).parent / "results.md"
-PARTS = ("startup", "memory", "generation")
+PARTS = ("startup", "memory", "generation", "bridge")
 
 
 def _generation(model: str) -> list[Row]:
     from bench.generation import measure  # loads torch; the others are measured without it
 
     return measure(model)
+
+
+def _bridge() -> list[Row]:
+    from bench.bridge import measure
+
+    return measure()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "startup": lambda: [startup.measure()],
         "memory": lambda: [memory.measure()],
         "generation": lambda: _generation(args.model),
+        "bridge": _bridge,
     }
     rows: list[Row] = []
     try:

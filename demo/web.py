@@ -13,7 +13,7 @@ import gradio as gr
 
 from lhrs_chat import wording
 from lhrs_chat.chat import Assistant, ChatSession
-from lhrs_chat.errors import LhrsError
+from lhrs_chat.errors import GeoError, LhrsError
 from lhrs_chat.schema import Answer, Image
 
 from .samples import Scene
@@ -84,10 +84,10 @@ def build(assistant: Assistant, scenes: list[Scene]) -> gr.Blocks:
         state = gr.State(None, delete_callback=_close)
         gr.Markdown(f"# {TITLE}\n{LEAD} Model: **{assistant.backend.name}**", elem_id="lead")
         with gr.Row(equal_height=False):
-            with gr.Column(scale=6, min_width=420):
-                chat, entry, gallery, credit = _left(scenes)
-            with gr.Column(scale=5, min_width=360):
-                picture, seen, download, again, note = _right()
+            with gr.Column(scale=6, min_width=320):
+                chat, entry, gallery = _left(scenes)
+            with gr.Column(scale=5, min_width=320):
+                picture, seen, download, again, note, credit = _right()
         shown = [picture, seen, download, note]
 
         def on_submit(message: dict[str, Any], history: History, kept: Conversation | None) -> Iterator[list[Any]]:
@@ -96,12 +96,16 @@ def build(assistant: Assistant, scenes: list[Scene]) -> gr.Blocks:
         def on_pick(kept: Conversation | None, event: gr.SelectData) -> list[Any]:
             return pick(assistant, scenes[event.index], kept)
 
+        def on_option(history: History, kept: Conversation | None, event: gr.SelectData) -> Iterator[list[Any]]:
+            yield from answer(assistant, {"text": event.value}, history, kept)
+
         def on_again(kept: Conversation | None) -> list[Any]:
             return restart(assistant, kept)
 
         still: dict[str, Any] = {"show_progress": "hidden"}
         hidden: dict[str, Any] = {**still, "api_visibility": "private"}
         entry.submit(on_submit, [entry, chat, state], [entry, chat, state, *shown], api_name="ask", **still)
+        chat.option_select(on_option, [chat, state], [entry, chat, state, *shown], **hidden)
         entry.stop(stop, [state], None, queue=False, **hidden)
         gallery.select(on_pick, [state], [chat, state, credit, *shown], **hidden)
         for event in (again.click, chat.clear):
@@ -109,7 +113,7 @@ def build(assistant: Assistant, scenes: list[Scene]) -> gr.Blocks:
     return page
 
 
-def _left(scenes: list[Scene]) -> tuple[gr.Chatbot, gr.MultimodalTextbox, gr.Gallery, gr.Markdown]:
+def _left(scenes: list[Scene]) -> tuple[gr.Chatbot, gr.MultimodalTextbox, gr.Gallery]:
     """The conversation, the line to type in, and the sample scenes."""
     chat = gr.Chatbot(show_label=False, height=400, placeholder=EMPTY, buttons=[], elem_id="chat", allow_tags=False)
     entry = gr.MultimodalTextbox(
@@ -133,13 +137,14 @@ def _left(scenes: list[Scene]) -> tuple[gr.Chatbot, gr.MultimodalTextbox, gr.Gal
         visible=bool(scenes),
         elem_id="gallery",
     )
-    return chat, entry, gallery, gr.Markdown("", elem_id="credit")
+    return chat, entry, gallery
 
 
-def _right() -> tuple[gr.Image, gr.Markdown, gr.DownloadButton, gr.Button, gr.Markdown]:
-    """The scene with its regions, the words about it, and the file to take along."""
+def _right() -> tuple[gr.Image, gr.Markdown, gr.DownloadButton, gr.Button, gr.Markdown, gr.Markdown]:
+    """The scene with its regions, the words about it, the file to take along, and whose picture it is."""
     picture = gr.Image(
         label="Scene and regions found",
+        show_label=False,
         height=400,
         format="png",
         interactive=False,
@@ -150,7 +155,7 @@ def _right() -> tuple[gr.Image, gr.Markdown, gr.DownloadButton, gr.Button, gr.Ma
     with gr.Row():
         download = gr.DownloadButton("Download GeoJSON", interactive=False, size="sm", elem_id="download")
         again = gr.Button("New conversation", size="sm", elem_id="again")
-    return picture, seen, download, again, gr.Markdown("", elem_id="note")
+    return picture, seen, download, again, gr.Markdown("", elem_id="note"), gr.Markdown("", elem_id="credit")
 
 
 def serve(page: gr.Blocks, *, host: str, port: int, wait: bool = True) -> str:
@@ -231,7 +236,10 @@ def answer(
                 yield [busy, [*talk, partial], conversation, *[gr.skip()] * 4]
         yield [idle, talk, conversation, *view(conversation).updates()]
     except LhrsError as error:
-        yield [idle, [*talk, {"role": "assistant", "content": friendly(error)}], conversation, *keep]
+        words = friendly(error)
+        for file in files:
+            words = words.replace(str(file), file.name)  # where the server keeps an upload says nothing to its owner
+        yield [idle, [*talk, {"role": "assistant", "content": words}], conversation, *keep]
 
 
 def stop(state: Conversation | None) -> None:
@@ -249,9 +257,10 @@ def pick(assistant: Assistant, scene: Scene, state: Conversation | None) -> list
         conversation.session.add_image(scene.path)
     except LhrsError as error:
         return [[{"role": "assistant", "content": friendly(error)}], conversation, "", None, "", _no_file(), ""]
-    hints = "".join(f"\n- {question}" for question in scene.questions)
-    content = f"**{scene.title}** is open. What do you want to know about it?{hints}"
-    return [[{"role": "assistant", "content": content}], conversation, credit, *view(conversation).updates()]
+    content = f"**{scene.title}** is open. What do you want to know about it?"
+    hints = [{"label": question, "value": question} for question in scene.questions]
+    opening = {"role": "assistant", "content": content, "options": hints}
+    return [[opening], conversation, credit, *view(conversation).updates()]
 
 
 def restart(assistant: Assistant, state: Conversation | None) -> list[Any]:
@@ -285,7 +294,7 @@ def spoken(given: Answer, conversation: Conversation) -> str:
 
 def friendly(error: LhrsError) -> str:
     """Write an error as Markdown."""
-    lines = [f"**{error.what}**"]
+    lines = [f"**{error.what[:1].upper()}{error.what[1:]}**"]
     if error.found is not None:
         lines.append(f"Found: {error.found}")
     if error.allowed is not None:
@@ -300,7 +309,10 @@ def _map_file(conversation: Conversation, number: int) -> tuple[str | None, str]
     session = conversation.session
     if session.pictures[number].image.georef is None:
         return None, "No GeoJSON: this image has no georeference, so its regions have no place on the map."
-    features = session.features()
+    try:
+        features = session.features()
+    except GeoError as error:
+        return None, f"No GeoJSON: {error.what}."
     count = len(features["features"])
     if not count:
         return None, "GeoJSON can be downloaded as soon as an answer has a region."

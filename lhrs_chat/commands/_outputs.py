@@ -61,16 +61,21 @@ def check_georeference(outputs: dict[str, Path | None], image: Image) -> None:
     """Refuse map files of an image that lies nowhere.
 
     Raises:
-        GeoError: a map file is asked for and the image has no georeference.
+        GeoError: a map file is asked for, and the image has no georeference, or none that leads to the ground.
     """
+    from lhrs_chat.geo import vector
+
     asked = [name for name in ("--geojson", "--gpkg") if outputs.get(name) is not None]
-    if asked and image.georef is None:
+    if not asked:
+        return
+    if image.georef is None:
         raise GeoError(
             f"{' and '.join(asked)} need a georeferenced image",
             found=f"{image.path} has no CRS and affine",
             allowed="GeoTIFF, COG, JPEG 2000 or another raster with a coordinate reference system",
             next_step="leave the option out and use --overlay or --json, or georeference the image first",
         )
+    vector.check_place(image)
 
 
 def write(writers: dict[Path, Callable[[Path], object]]) -> None:

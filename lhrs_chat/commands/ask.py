@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lhrs_chat.commands import Command
-from lhrs_chat.errors import LhrsError
 from lhrs_chat.schema import Answer, Image
 
 log = logging.getLogger(__name__)
@@ -44,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         from lhrs_chat.commands import _terminal
 
         below = [*wording.evidence(answer, image), *wording.source(answer)]
-        lines = [answer.text, "", *_terminal.entries(below)]
+        said = [piece for line in answer.text.splitlines() for piece in _terminal.paragraph(line) or [""]]
+        lines = [*said, "", *_terminal.entries(below)]
         sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
     return 0
@@ -69,19 +69,19 @@ def answer_object(answer: Answer) -> dict[str, Any]:
 
 def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
     """Check all that can be checked without a model, then ask, then write the files."""
-    from lhrs_chat import evidence
     from lhrs_chat.commands import _outputs
     from lhrs_chat.geo.raster import Raster
+    from lhrs_chat.text import questions
 
-    if not args.question.strip():
-        raise LhrsError("the question is empty", found=repr(args.question), next_step="ask something about the image")
+    settings = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
+    questions.check(args.question, **settings)
     outputs = {"--geojson": args.geojson, "--gpkg": args.gpkg, "--overlay": args.overlay}
     _outputs.check(outputs, args.images)
     with contextlib.ExitStack() as opened:
         rasters = [opened.enter_context(Raster.open(path)) for path in args.images]
         for raster in rasters:
             log.info("%s: %s", raster.image.path, raster.composite)
-        number = evidence.about(args.question, len(rasters))
+        number = questions.about(args.question, len(rasters))
         _outputs.check_georeference(outputs, rasters[number].image)
 
         from lhrs_chat.chat import Assistant, ChatSession
@@ -90,9 +90,7 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
         session: ChatSession = opened.enter_context(Assistant.open(args.model).session())
         for raster in rasters:
             session.add_image(raster)
-        answer = session.ask(
-            args.question, max_new_tokens=args.max_new_tokens, temperature=args.temperature, seed=args.seed
-        )
+        answer = session.ask(args.question, **settings)
         picture = session.pictures[session.turns[-1].picture]
         writers: dict[Path, Callable[[Path], object]] = {}
         if args.geojson is not None:

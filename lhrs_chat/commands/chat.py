@@ -38,20 +38,22 @@ def run(args: argparse.Namespace) -> int:
     """Answer the given questions, then those that are typed."""
     from lhrs_chat.commands import _outputs
     from lhrs_chat.geo.raster import Raster
+    from lhrs_chat.text import questions
 
     typed = sys.stdin.isatty()
     if not args.questions and not typed:
         raise LhrsError(
             "there is no question and no terminal to type one", found="no --questions", next_step="give --questions Q"
         )
-    if not all(question.strip() for question in args.questions):
-        raise LhrsError("a question is empty", found=args.questions, next_step="ask something about the image")
+    for question in args.questions:
+        questions.check(question, max_new_tokens=args.max_new_tokens)
     outputs = {"--geojson": args.geojson, "--overlay": args.overlay}
     _outputs.check(outputs, args.images)
     with contextlib.ExitStack() as opened:
         rasters = [opened.enter_context(Raster.open(path)) for path in args.images]
-        if not any(raster.image.georef for raster in rasters):
-            _outputs.check_georeference(outputs, rasters[-1].image)
+        located = [raster.image for raster in rasters if raster.image.georef is not None]
+        for image in located or [rasters[-1].image]:
+            _outputs.check_georeference(outputs, image)
 
         from lhrs_chat.chat import Assistant
 

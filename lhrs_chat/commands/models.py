@@ -25,12 +25,18 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = []
     for model in found:
-        state = "ready" if model["present"] else "fetched when first asked for"
-        lines.append(f"{model['name']}  ({state})")
+        state = "put together when first asked" if model["present"] else "fetched when first asked"
+        state = "needs conversion" if model["convert"] else state
+        lines.append(f"{model['name']}  ({'ready' if model['folder'] else state})")
         lines += _terminal.paragraph(model["what"], "  ", "  ")
+        if model["folder"]:
+            lines.append(f"  in {model['folder']}")
         for part in model["weights"]:
             text = f"{part['what']}; from {part['source']}, {part['licence']}"
             lines += _terminal.paragraph(text, "  - ", "    ")
+        if model["convert"] and not model["folder"]:
+            lines += _terminal.paragraph(f"checkpoint: {model['checkpoint']}", "  - ", "    ")
+            lines += _terminal.paragraph(f"convert it: {model['convert']}", "  - ", "    ")
     lines.append("")
     lines += _terminal.paragraph(
         "--model also takes a folder written by save_pretrained, or a Hugging Face id such as owner/name."
@@ -40,7 +46,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def listing() -> list[dict[str, Any]]:
-    """Describe every preset: name, what it is, its published weights, whether they are in the cache."""
+    """Describe every preset: name, what it is, its published weights, and what of it is in the cache.
+
+    `folder` is the finished model in the form of transformers, None until it has been put together or converted.
+    `convert` is the command for a model that is converted from its official checkpoint, which is at `checkpoint`. Such
+    models come last.
+    """
     from lhrs_chat import doctor, presets
 
     parts = doctor.weights()
@@ -48,9 +59,22 @@ def listing() -> list[dict[str, Any]]:
     found = []
     for name in presets.preset_names():
         own = [{key: getattr(part, key) for key in keys} for part in parts if part.preset == name]
-        what = presets.load_preset(name).what
-        found.append({"name": name, "what": what, "present": all(part["present"] for part in own), "weights": own})
-    return found
+        preset = presets.load_preset(name)
+        folder = presets.model_path(preset)
+        ready = presets.is_assembled(folder) or presets.is_converted(preset)
+        published = preset.published
+        found.append(
+            {
+                "name": name,
+                "what": preset.what,
+                "present": ready or (bool(own) and all(part["present"] for part in own)),
+                "folder": str(folder) if ready else None,
+                "weights": own,
+                "checkpoint": f"{published.where} ({published.licence})" if published else "",
+                "convert": presets.convert_command(preset),
+            }
+        )
+    return sorted(found, key=lambda model: bool(model["convert"]))
 
 
 COMMAND = Command("list the models and where their weights come from", arguments, run)

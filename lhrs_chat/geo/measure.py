@@ -70,7 +70,7 @@ def area_m2(region: Region, georef: Georef, *, size_px: tuple[int, int] | None =
         if size_px is None and region.frame != "map":
             raise GeoError("the size of the image is needed to measure in this frame", found=region.frame)
         shapes = polygons(region, "map", size_px=size_px or (1, 1), georef=georef)
-        return sum(_polygon_area_m2(shape, georef) for shape in shapes)
+        return float(sum(_polygon_area_m2(shape, georef) for shape in shapes))
     return _polygon_area_m2(region, georef)
 
 
@@ -82,7 +82,7 @@ def _polygon_area_m2(shape: Polygon | MultiPolygon, georef: Georef) -> float:
     for part in shapely.get_parts(place):
         area, _ = GEOD.geometry_area_perimeter(shapely.geometry.polygon.orient(part, 1.0))
         total += abs(float(area))
-    return total
+    return float(total)
 
 
 def _mask_area_m2(mask: np.ndarray, georef: Georef, size_px: tuple[int, int]) -> float:
@@ -100,7 +100,7 @@ def _mask_area_m2(mask: np.ndarray, georef: Georef, size_px: tuple[int, int]) ->
         corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) * scale
         block = Polygon(convert_xy(corners, "pixel", "map", size_px=size_px, georef=georef))
         total += float(counts[i, j]) / ((x1 - x0) * (y1 - y0)) * _polygon_area_m2(block, georef)
-    return total
+    return float(total)
 
 
 def pixel_area_m2(georef: Georef, size_px: tuple[int, int]) -> float:

@@ -76,7 +76,7 @@ def open_path(path: Path) -> DatasetReader:
     _check(dataset, stored, str(path))
     with path.open("rb") as file:
         file.seek(max(0, stored - _TAIL_BYTES))
-        _check_end(dataset, file.read(), str(path))
+        _check_end(dataset, file.read(), stored, str(path))
     return dataset
 
 
@@ -93,7 +93,7 @@ def open_bytes(data: bytes, name: str = "bytes") -> tuple[MemoryFile, DatasetRea
         with quiet():
             dataset = memory.open(driver=list(DRIVERS))
         _check(dataset, len(data), name)
-        _check_end(dataset, data[-_TAIL_BYTES:], name)
+        _check_end(dataset, data[-_TAIL_BYTES:], len(data), name)
     except RasterioError as problem:
         memory.close()
         raise _not_an_image(name, problem) from problem
@@ -197,7 +197,7 @@ def sha256_of_array(array: np.ndarray) -> str:
 
 def _not_an_image(name: str, problem: Exception) -> RasterError:
     return RasterError(
-        "this is not an image that can be read, or its beginning is damaged",
+        "this is not an image that can be read, or it is damaged or cut off",
         found=f"{name} ({problem})" if name not in str(problem) else str(problem),
         allowed=FORMATS,
     )
@@ -239,8 +239,26 @@ def _numpy_type(name: str) -> str:
     return {"complex_int16": "complex64"}.get(name, name)
 
 
-def _check_end(dataset: DatasetReader, tail: bytes, name: str) -> None:
-    if _ENDS.get(dataset.driver, b"") not in tail:
-        driver = dataset.driver
+def _check_end(dataset: DatasetReader, tail: bytes, stored_bytes: int, name: str) -> None:
+    """Refuse a file that was cut off, also where what is left of it could be read, such as overviews of a COG."""
+    driver = dataset.driver
+    if _ENDS.get(driver, b"") not in tail:
         dataset.close()
         raise damaged(name, ValueError(f"the end mark of the {driver} file is missing"))
+    needed = _end_of_blocks(dataset) if driver == "GTiff" else 0
+    if needed > stored_bytes:
+        dataset.close()
+        raise damaged(name, ValueError(f"it needs {needed} bytes at least and has {stored_bytes}"))
+
+
+def _end_of_blocks(dataset: DatasetReader) -> int:
+    """Where the last of the corner blocks of a GeoTIFF ends, in bytes; the last block is one of them."""
+    rows, columns = dataset.block_shapes[0]
+    ends = [0]
+    for band in {1, dataset.count}:
+        for x in {0, (dataset.width - 1) // columns}:
+            for y in {0, (dataset.height - 1) // rows}:
+                place = [dataset.get_tag_item(f"BLOCK_{what}_{x}_{y}", "TIFF", band) for what in ("OFFSET", "SIZE")]
+                if None not in place:
+                    ends.append(sum(int(number) for number in place))
+    return max(ends)

@@ -14,6 +14,7 @@ from lhrs_chat.schema import Box, Mask
 
 # Colours that stay apart for most colour-blind readers: Okabe and Ito 2008, without black.
 COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+OWN: dict[str, tuple[int, int, int]] = {"water": COLOURS[1], "vegetation": COLOURS[2]}  # as on any map
 _DARK, _LIGHT = (0, 0, 0), (255, 255, 255)
 
 
@@ -24,7 +25,7 @@ def draw(
     *,
     size_px: tuple[int, int] | None = None,
 ) -> Image.Image:
-    """Draw boxes with their labels and half transparent masks; one colour a label.
+    """Draw boxes with their labels and half transparent masks; one colour a label, blue for water.
 
     Args:
         rgb: (H, W, 3), uint8, the image or a decimated view of it.
@@ -41,7 +42,10 @@ def draw(
     height, width = rgb.shape[:2]
     original = size_px or (width, height)
     labels = list(dict.fromkeys([mask.label for mask in masks] + [box.label for box in boxes]))
-    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
+    own = {label: OWN[label] for label in labels if label in OWN}
+    free = [colour for colour in COLOURS if colour not in own.values()]
+    others = [label for label in labels if label not in own]
+    colours = own | {label: free[i % len(free)] for i, label in enumerate(others)}
     picture = Image.fromarray(rgb)
     scale = np.array([width / original[0], height / original[1]])
     for mask in masks:

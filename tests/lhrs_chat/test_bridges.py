@@ -27,6 +27,9 @@ CASES: list[tuple[str, dict[str, Any], BridgeShape, int]] = [
     ("pixel_shuffle", {"factor": 1}, TWO, 24),
     ("attn_pooler", POOLER, UNEVEN, 8),
     ("attn_pooler", {**POOLER, "width": 16}, UNEVEN, 8),
+    ("moe_attn_pooler", POOLER, UNEVEN, 8),
+    ("moe_attn_pooler", {**POOLER, "width": 16, "num_experts": 3}, UNEVEN, 8),
+    ("moe_attn_pooler", {**POOLER, "dense": True}, UNEVEN, 8),
 ]
 ALL = pytest.mark.parametrize(("name", "config", "shape", "tokens"), CASES)
 
@@ -170,6 +173,14 @@ def test_attn_pooler_of_the_published_size_has_the_published_parameters() -> Non
         ("attn_pooler", {**POOLER, "queries": []}, UNEVEN, "1 or more"),
         ("attn_pooler", {**POOLER, "num_heads": 5}, UNEVEN, "5 heads, width 12"),
         ("attn_pooler", POOLER, TWO, "width"),
+        ("moe_attn_pooler", {**POOLER, "queries": [5]}, UNEVEN, "2 numbers"),
+        ("moe_attn_pooler", {**POOLER, "queries": []}, UNEVEN, "1 or more"),
+        ("moe_attn_pooler", {**POOLER, "num_heads": 5}, UNEVEN, "5 heads, width 12"),
+        ("moe_attn_pooler", {**POOLER, "num_heads": 2, "width": 18}, UNEVEN, "2 heads, width 18"),
+        ("moe_attn_pooler", {**POOLER, "top_k": 5}, UNEVEN, "1 to 4"),
+        ("moe_attn_pooler", {**POOLER, "top_k": 0}, UNEVEN, "1 to 4"),
+        ("moe_attn_pooler", {**POOLER, "experts": 4}, UNEVEN, "experts"),
+        ("moe_attn_pooler", POOLER, TWO, "width"),
     ],
 )
 def test_bridges_refuse_what_does_not_fit(name: str, config: dict[str, Any], shape: BridgeShape, says: str) -> None:

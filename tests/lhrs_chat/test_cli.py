@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -15,8 +16,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import rasterio
 
-from lhrs_chat import cli, doctor
+from lhrs_chat import cli, doctor, presets
 from lhrs_chat.errors import LhrsError, WeightsError
 
 Make = Callable[..., Any]
@@ -75,7 +77,7 @@ def test_text_for_people_fits_80_columns(say: Make, coast: Path, capsys: Any) ->
     say("The lake is at [0, 10, 25, 50].")
     assert run("ask", coast, "Where is the lake?") == 0
     out = capsys.readouterr().out
-    assert out.startswith("The lake is at [0, 10, 25, 50].\nMeasured water by ")
+    assert out.startswith("The lake is at [0, 10, 25, 50].\nMeasured water of any kind by NDWI")
     assert "lake: x 0 to 20, y 4 to 20 pixels" in out
     assert "EPSG:32650: 500000.0, 3449800.0 to 500200.0, 3449960.0" in out
     assert "number       25 % = 8.0 ha water, measured in the pixels" in out
@@ -184,6 +186,9 @@ def test_a_map_file_needs_a_georeference(photo: Path, tmp_path: Path, capsys: An
     [
         (["ask", "none.tif", "What?"], "none.tif"),
         (["ask", "COAST", "  "], "question is empty"),
+        (["ask", "COAST", "What?", "--max-new-tokens", "0"], "room for a token"),
+        (["ask", "SITE", "What?", "--geojson", "out.geojson"], "no way from"),
+        (["chat", "COAST", "SITE", "--questions", "What?", "--geojson", "out.geojson"], "no way from"),
         (["ask", "COAST", "NOTES", "What?"], "notes.txt"),
         (["chat", "COAST"], "no question"),
         (["chat", "COAST", "--questions", " "], "question is empty"),
@@ -204,7 +209,11 @@ def test_errors_of_the_user(
     monkeypatch.chdir(tmp_path)
     notes = tmp_path / "notes.txt"
     notes.write_text("no image")
-    places = {"COAST": str(coast), "PHOTO": str(photo), "NOTES": str(notes)}
+    site = tmp_path / "site.tif"
+    with rasterio.open(coast) as source, rasterio.open(site, "w", **source.profile) as target:
+        target.write(source.read())
+        target.crs = rasterio.crs.CRS.from_wkt('LOCAL_CS["site",UNIT["metre",1]]')
+    places = {"COAST": str(coast), "PHOTO": str(photo), "NOTES": str(notes), "SITE": str(site)}
     before = set(tmp_path.iterdir())
     assert run(*(places.get(word, word) for word in words)) == 2
     out, err = capsys.readouterr()
@@ -216,8 +225,6 @@ def test_errors_of_the_user(
 
 @pytest.mark.usefixtures("no_model")
 def test_an_image_without_a_valid_pixel_is_told_before_the_model_is_opened(tmp_path: Path, capsys: Any) -> None:
-    import rasterio
-
     path = tmp_path / "empty.tif"
     with rasterio.open(path, "w", driver="GTiff", width=8, height=8, count=1, dtype="uint16", nodata=0) as file:
         file.write(np.zeros((1, 8, 8), np.uint16))
@@ -234,6 +241,18 @@ def test_an_error_of_the_weights_has_no_traceback(coast: Path, monkeypatch: pyte
     out, err = capsys.readouterr()
     assert out == ""
     assert err.endswith("\nerror: the weights are damaged\n  found: abc\n  next: delete them\n")
+    assert "Traceback" not in err
+
+
+def test_a_full_disk_has_no_traceback(say: Make, coast: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def full(text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    say("x")
+    monkeypatch.setattr(sys.stdout, "write", full)
+    assert run("ask", coast, "What?", "--json") == 2
+    err = capsys.readouterr().err
+    assert "No space left" in err
     assert "Traceback" not in err
 
 
@@ -329,23 +348,38 @@ def test_ctrl_c_stops_an_answer_and_not_the_prompt(say: Make, type_in: Make, coa
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def listed(name: str, capsys: Any) -> dict[str, Any]:
+    return {model["name"]: model for model in json.loads(capsys.readouterr().out)}[name]
+
+
 def test_models_lists_the_presets(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LHRS_CHAT_CACHE", str(tmp_path))
     assert run("models", "--json") == 0
-    found = {model["name"]: model for model in json.loads(capsys.readouterr().out)}
-    nano = found["lhrs-nano"]
+    nano = listed("lhrs-nano", capsys)
     assert nano["present"] is False
+    assert nano["folder"] is None
     assert {part["licence"] for part in nano["weights"]} == {"Apache-2.0"}
     assert all(len(part["sha256"]) == 64 and "Python package" in part["source"] for part in nano["weights"])
-    for part in doctor.presets.load_preset("lhrs-nano").parts.values():
-        doctor.part_path(part).parent.mkdir(parents=True, exist_ok=True)
-        doctor.part_path(part).touch()
+    for part in presets.load_preset("lhrs-nano").parts.values():
+        presets.part_path(part).parent.mkdir(parents=True, exist_ok=True)
+        presets.part_path(part).touch()
     assert run("models", "--json") == 0
-    assert json.loads(capsys.readouterr().out)[0]["present"] is True
+    assert listed("lhrs-nano", capsys)["present"] is False, "a file whose hash was never noted is not trusted"
+    for part in presets.load_preset("lhrs-nano").parts.values():
+        file = presets.part_path(part)
+        file.with_name(f"{file.name}.sha256").write_text(hashlib.sha256(b"").hexdigest())
+    assert run("models", "--json") == 0
+    nano = listed("lhrs-nano", capsys)
+    assert (nano["present"], nano["folder"]) == (True, None)
+    folder = presets.model_path(presets.load_preset("lhrs-nano"))
+    folder.mkdir(parents=True)
+    (folder / presets.RECORD).touch()
+    assert run("models", "--json") == 0
+    assert listed("lhrs-nano", capsys)["folder"] == str(folder)
     assert run("models") == 0
     out = capsys.readouterr().out
-    assert out.startswith("lhrs-nano  (ready)")
-    assert max(map(len, out.splitlines())) <= 80
+    assert "lhrs-nano  (ready)" in out
+    assert max(len(line) for line in out.splitlines() if str(tmp_path)[:20] not in line) <= 80
 
 
 def test_doctor_tells_what_is_there_and_what_is_missing(

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import rasterio
+from rasterio.shutil import copy
 from rasterio.transform import from_origin
 
 from lhrs_chat.errors import GeoError, RasterError
@@ -77,6 +78,14 @@ def truncated_plain_tiff(folder: Path) -> Path:
     return cut(tif(folder / "cut.tif", NOISE), 0.5)
 
 
+def truncated_cog(folder: Path) -> Path:
+    """Its overviews, which come first in the file, could still be read."""
+    copy(tif(folder / "plain.tif", NOISE), folder / "cut.tif", driver="COG", blocksize=128)
+    with rasterio.open(folder / "cut.tif") as file:
+        assert file.overviews(1)
+    return cut(folder / "cut.tif", 0.9)
+
+
 def truncated_jpeg(folder: Path) -> Path:
     PIL.Image.fromarray(NOISE.transpose(1, 2, 0)).save(folder / "cut.jpg")
     return cut(folder / "cut.jpg", 0.5)
@@ -131,6 +140,7 @@ CASES: list[tuple[Callable[[Path], Path], str]] = [
     (truncated_header, "not an image"),
     (truncated_tiff, "cut off"),
     (truncated_plain_tiff, "cut off"),
+    (truncated_cog, "cut off"),
     (truncated_jpeg, "cut off"),
     (truncated_png, "cut off"),
     (bomb, "far more pixels"),

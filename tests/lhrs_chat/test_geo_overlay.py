@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lhrs_chat.errors import DataError, GeoError
-from lhrs_chat.geo.overlay import COLOURS, draw
+from lhrs_chat.geo.overlay import COLOURS, OWN, draw
 from lhrs_chat.schema import Box, Mask
 
 
@@ -41,7 +41,7 @@ def test_masks_are_half_transparent() -> None:
     mask = np.zeros((20, 20), dtype=bool)
     mask[:10] = True
     out = np.asarray(draw(rgb, masks=[Mask.from_array(mask, "water")]))
-    np.testing.assert_allclose(out[5, 5], (np.array(COLOURS[0]) + 100) / 2, atol=2)
+    np.testing.assert_allclose(out[5, 5], (np.array(OWN["water"]) + 100) / 2, atol=2)
     assert (out[30, 30] == 100).all()
     ring = ((0, 0), (30, 0), (30, 30), (0, 30)), ((10, 10), (20, 10), (20, 20), (10, 20))
     out = np.asarray(draw(rgb, masks=[Mask("pixel", polygons=ring)]))
@@ -66,3 +66,14 @@ def test_errors() -> None:
         draw(np.zeros((5, 5, 3)))
     with pytest.raises(GeoError, match="no georeference"):
         draw(np.zeros((5, 5, 3), np.uint8), [Box((0, 0, 1, 1), "map")])
+
+
+def test_water_keeps_its_colour_beside_others() -> None:
+    rgb = np.zeros((50, 100, 3), np.uint8)
+    names = ["ship", "water", "vegetation", *"abcdefg"]
+    found = [Box((10 * i, 30, 10 * i + 8, 45), "pixel", name) for i, name in enumerate(names)]
+    out = np.asarray(draw(rgb, found))
+    drawn = {name: tuple(out[38, 10 * i]) for i, name in enumerate(names)}
+    assert drawn["water"] == OWN["water"]
+    assert drawn["vegetation"] == OWN["vegetation"]
+    assert OWN["water"] not in [drawn[name] for name in names if name != "water"]

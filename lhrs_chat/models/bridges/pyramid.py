@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.models.bridges import Bridge, BridgeModule, BridgeShape
 
 
 class PyramidBridge(BridgeModule):
-    """Grid tokens, row by row, then `num_global` tokens of the whole picture.
+    """Grid tokens, row by row, each with a vector of where it lies, then `num_global` tokens of the whole picture.
 
     Args:
         shape: what the bridge stands between; every grid is a multiple of the last one.
@@ -60,11 +61,11 @@ class PyramidBridge(BridgeModule):
 
     def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
         """Turn `levels`, one (B, N, D) tensor each, into visual tokens (B, K, W)."""
-        cells = self.cell(self.fold(levels)) + self.position
+        cells = self.cell(self.fold(levels))
         pooled = torch.cat([part for level in levels for part in (level.mean(1), level.amax(1))], dim=-1)
         whole = self.whole(pooled).reshape(pooled.shape[0], self.num_global, -1)
         tokens: torch.Tensor = self.norm(torch.cat([cells, whole], dim=1))
-        return tokens
+        return tokens + functional.pad(self.position, (0, 0, 0, self.num_global))
 
 
 def build(config: dict[str, Any], shape: BridgeShape) -> PyramidBridge:
