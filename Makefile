@@ -17,8 +17,9 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 20
 
 $(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "setting up .venv, once; this takes a few minutes"
 	$(PYTHON) -m venv .venv
-	$(INSTALL) -e '.[dev,demo,browser]'
+	$(INSTALL) --quiet -e '.[dev,demo,browser]'
 	@touch $@
 
 chat: $(READY)  ## ask three questions about a real scene, then yours

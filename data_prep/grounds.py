@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import CODE, Canvas, Colour
+from .canvas import Canvas, Colour
 from .textures import crowns, line, relief, texture
 
 _CLIMATES: dict[str, dict[str, tuple[Colour, ...]]] = {
@@ -276,8 +276,3 @@ def patches(canvas: Canvas, share: float, cells: float) -> np.ndarray:
     noise = relief(canvas.rng, canvas.size_px, cells, 4, 0.5)
     threshold = float(np.quantile(noise[::4, ::4], 1 - share))
     return (noise - threshold) * canvas.size_px / cells / 2
-
-
-def share_of(canvas: Canvas, cover: str) -> float:
-    """Share of the picture that has this cover now, 0 to 1."""
-    return float((canvas.cover == CODE[cover]).mean())

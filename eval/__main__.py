@@ -17,7 +17,7 @@ from .benchmarks import BENCHMARKS, CONDITIONS
 
 def build_parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
-    parser = argparse.ArgumentParser(prog="eval", description="Measure a model on a benchmark.")
+    parser = argparse.ArgumentParser(prog="python -m eval", description="Measure a model on a benchmark.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("list", help="name the benchmarks")
     run = verbs.add_parser("run", help="ask a model and print its scores; goes on where it was stopped")
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             text = report_folder(args)
     except LhrsError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("stopped; the same command goes on from here\n")

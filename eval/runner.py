@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
@@ -303,27 +306,49 @@ def run(
         raise DataError("a batch holds requests", found=batch_size, allowed="1 or more")
     asks = plan(questions, benchmark.conditions if conditions is None else conditions, limit=limit, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ANSWERS
-    header = make_header(benchmark, questions, backend, seed)
-    stored, records, whole = read_answers(path) if resume else (None, [], 0)
-    if stored is not None:
-        check_header(stored, header, path)
-    done = rescore_all(benchmark, questions, records, backend.dialect)
-    open_asks = [ask for ask in asks if ask.key not in done]
-    reused = len(asks) - len(open_asks)
-    log.info("%s: %d of %d answers reused, %d to ask", benchmark.name, reused, len(asks), len(open_asks))
-    with path.open("r+b" if whole else "wb") as file:
-        file.truncate(whole)
-        file.seek(whole)
-        if stored is None:
-            _write(file, json.dumps({"header": header}) + "\n")
-        progress = _Progress(benchmark, reused, len(asks))
-        for batch in batches(open_asks, batch_size):
-            for record in answer(benchmark, backend, batch, seed):
-                _write(file, record.line())
-                done[record.key] = record
-                progress.add(record)
-    return Run(header, {ask.key: done[ask.key] for ask in asks}, reused, len(open_asks))
+    with _alone(folder):
+        path = folder / ANSWERS
+        header = make_header(benchmark, questions, backend, seed)
+        stored, records, whole = read_answers(path) if resume else (None, [], 0)
+        if stored is not None:
+            check_header(stored, header, path)
+        done = rescore_all(benchmark, questions, records, backend.dialect)
+        open_asks = [ask for ask in asks if ask.key not in done]
+        reused = len(asks) - len(open_asks)
+        log.info("%s: %d of %d answers reused, %d to ask", benchmark.name, reused, len(asks), len(open_asks))
+        with path.open("r+b" if whole else "wb") as file:
+            file.truncate(whole)
+            file.seek(whole)
+            if stored is None:
+                _write(file, json.dumps({"header": header}) + "\n")
+            progress = _Progress(benchmark, reused, len(asks))
+            for batch in batches(open_asks, batch_size):
+                for record in answer(benchmark, backend, batch, seed):
+                    _write(file, record.line())
+                    done[record.key] = record
+                    progress.add(record)
+        return Run(header, {ask.key: done[ask.key] for ask in asks}, reused, len(open_asks))
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder: two that write one file would tear each other's lines.
+
+    Raises:
+        DataError: another run writes there.
+    """
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise DataError(
+            "another run writes to this folder",
+            found=str(folder),
+            next_step="wait for it, or give another folder with --out",
+        ) from error
+    finally:
+        os.close(lock)
 
 
 def check_header(stored: Mapping[str, Any], header: Mapping[str, Any], path: Path) -> None:

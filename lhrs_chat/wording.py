@@ -11,10 +11,9 @@ Entry = tuple[str, str]  # what it is, and the words for it
 
 def evidence(answer: Answer, image: Image) -> list[Entry]:
     """Tell the regions, numbers and confidence of an answer about `image`."""
+    on_map = " and outlined on the map" if image.georef is not None else ""
     found = [("box", _box(box, image)) for box in answer.boxes]
-    found += [
-        ("region", f"{mask.label or 'found'}, drawn in the overlay and outlined on the map") for mask in answer.masks
-    ]
+    found += [("region", f"{mask.label or 'found'}, drawn in the overlay{on_map}") for mask in answer.masks]
     about = dict.fromkeys((number.label, number.evidence) for number in answer.numbers)
     found += [("number", _numbers([n for n in answer.numbers if (n.label, n.evidence) == key])) for key in about]
     if answer.options:

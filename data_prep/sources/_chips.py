@@ -17,7 +17,7 @@ from rasterio.warp import transform_bounds
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.geo.stretch import PERCENTILES, limits, to_uint8
-from lhrs_chat.schema import Box, Georef, Image, Mask, Number, Sample
+from lhrs_chat.schema import Box, Georef, Image, Mask, Number, Sample, Targets
 
 from . import SourceOptions
 
@@ -242,6 +242,25 @@ def chip_image(frame: Frame, window: Window, size_px: int) -> Image:
         gsd_m=gsd_m,
         date=frame.date,
         georef=georef,
+    )
+
+
+def whole_picture(
+    root: Path, row: dict[str, Any], source: str, licence: str, targets: Targets, meta: dict[str, Any]
+) -> Sample:
+    """Make the sample of a colour picture that is taken as it is: one row of a set's annotations is one scene."""
+    width, height = field(row, "size")
+    file = str(field(row, "file"))
+    return Sample(
+        id=str(row["id"]),
+        images=(Image(path=str(root / file), size_px=(width, height), bands=("red", "green", "blue")),),
+        task="facts",
+        source=source,
+        licence=licence,
+        scene_id=str(row["id"]),
+        targets=targets,
+        split=str(field(row, "split")),
+        meta={"image_file": file, **meta},
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lhrs_chat.errors import DataError
-from lhrs_chat.schema import Image, Sample, Targets
+from lhrs_chat.schema import Sample, Targets
 
 from . import Source, SourceOptions, _aid_words, _chips
 
@@ -38,24 +38,10 @@ def _presence(row: dict[str, Any]) -> _aid_words.Presence:
 def _sample(root: Path, row: dict[str, Any], presence: _aid_words.Presence) -> Sample:
     label = str(_chips.field(row, "label"))
     captions = [str(text) for text in _chips.field(row, "captions")]
-    width, height = _chips.field(row, "size")
-    file = str(_chips.field(row, "file"))
-    return Sample(
-        id=str(row["id"]),
-        images=(Image(path=str(root / file), size_px=(width, height), bands=("red", "green", "blue")),),
-        task="facts",
-        source="aid_rsicd",
-        licence=LICENCE,
-        scene_id=str(row["id"]),
-        targets=Targets(labels=(label,), captions=_aid_words.clean_captions(captions)),
-        split=str(_chips.field(row, "split")),
-        meta={
-            "image_file": file,
-            "things": _aid_words.present(label, captions),
-            "present": presence[0],
-            "complete": presence[1],
-        },
-    )
+    targets = Targets(labels=(label,), captions=_aid_words.clean_captions(captions))
+    things = _aid_words.present(label, captions)
+    meta = {"things": things, "present": presence[0], "complete": presence[1]}
+    return _chips.whole_picture(root, row, "aid_rsicd", LICENCE, targets, meta)
 
 
 SOURCE = Source(LICENCE, read)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lhrs_chat.errors import DataError
-from lhrs_chat.schema import Image, Sample, Targets
+from lhrs_chat.schema import Sample, Targets
 
 from . import Source, SourceOptions, _chips
 
@@ -33,24 +33,12 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
 
 def _sample(root: Path, row: dict[str, object]) -> Sample:
     label = str(_chips.field(row, "label"))
-    width, height = _chips.field(row, "size")
-    file = str(_chips.field(row, "file"))
-    return Sample(
-        id=str(row["id"]),
-        images=(Image(path=str(root / file), size_px=(width, height), bands=("red", "green", "blue")),),
-        task="facts",
-        source="rsscn7",
-        licence=LICENCE,
-        scene_id=str(row["id"]),
-        targets=Targets(labels=(label,)),
-        split=str(_chips.field(row, "split")),
-        meta={
-            "image_file": file,
-            "scale_level": row.get("scale_level"),
-            "present": list(HOLDS.get(label, ())),
-            "complete": list(RULED_OUT.get(label, ())),
-        },
-    )
+    meta = {
+        "scale_level": row.get("scale_level"),
+        "present": list(HOLDS.get(label, ())),
+        "complete": list(RULED_OUT.get(label, ())),
+    }
+    return _chips.whole_picture(root, row, "rsscn7", LICENCE, Targets(labels=(label,)), meta)
 
 
 SOURCE = Source(LICENCE, read)

@@ -86,11 +86,6 @@ def plain(turns: Sequence[dict[str, str]], add_generation_prompt: bool) -> str:
     return "".join([*lines, "Assistant:"] if add_generation_prompt else lines)
 
 
-def image_count(messages: Sequence[Message]) -> int:
-    """How many images the turns show, one shown twice counted twice."""
-    return sum(part.type == "image" for message in messages for part in message.content)
-
-
 def _words(part: Part, dialect: str) -> str:
     if part.type != "region" or part.region is None:
         return part.text

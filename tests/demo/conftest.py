@@ -85,9 +85,10 @@ def samples_folder(tmp_path: Path) -> Path:
     ) as file:
         file.write(pixels)
     PIL.Image.fromarray(rng.integers(0, 255, (64, 96, 3), dtype=np.uint8)).save(folder / "town.png")
+    terms = {"credit": "made by the tests", "licence": "CC0-1.0"}
     rows = [
-        {"file": "coast.tif", "title": "A coast", "credit": "made by the tests", "licence": "CC0-1.0"},
-        {"file": "town.png", "title": "A town", "credit": "made by the tests", "licence": "CC0-1.0"},
+        {"file": "coast.tif", "title": "A coast", "questions": ["Where is the harbour?"], **terms},
+        {"file": "town.png", "title": "A town", **terms},
     ]
     (folder / "scenes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -114,6 +114,14 @@ def test_a_scene_is_picked_asked_about_and_downloaded(tab: Page, tmp_path: Path)
     assert features[0]["geometry"]["type"] in {"Polygon", "MultiPolygon"}
 
 
+def test_a_question_worth_asking_is_a_click_away(tab: Page, folder: Path) -> None:
+    picked(tab, 0)
+    question = samples.load(folder)[0].questions[0]
+    bot(tab).last.get_by_role("button", name=question).click()
+    expect(tab.locator("#chat .user.message").last).to_contain_text(question)
+    expect(bot(tab).last).to_contain_text("confidence")
+
+
 def test_an_upload_without_georeference_says_so(tab: Page, samples_folder: Path) -> None:
     tab.locator("#entry input[type=file]").set_input_files(str(samples_folder / "town.png"))
     expect(tab.locator("#entry .thumbnail-item")).to_be_visible()

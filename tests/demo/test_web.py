@@ -100,6 +100,7 @@ def test_a_sample_begins_a_new_conversation(assistant: Assistant, samples_folder
     history, state, credit, picture, *_ = web.pick(assistant, coast, before)
     assert state is not before
     assert "A coast" in texts(history)[0]
+    assert [option["value"] for option in history[0]["options"]] == ["Where is the harbour?"]
     assert credit == "A coast. made by the tests (CC0-1.0)"
     assert picture.size == (320, 240)
     assert web.restart(assistant, state)[1] == []

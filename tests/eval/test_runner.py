@@ -261,3 +261,18 @@ def test_stopping_keeps_what_is_there(
     assert "goes on from here" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "out"), "--data", str(probe)]) == 0
     assert "9 of 216 answers" in capsys.readouterr().out
+
+
+def test_two_runs_do_not_write_one_folder(probe: Path, tmp_path: Path, scripted: Any) -> None:
+    refused: list[str] = []
+
+    def meanwhile(question: Any, hashes: Any) -> str:
+        if not refused:
+            with pytest.raises(DataError, match="another run writes to this folder") as caught:
+                ask(probe, scripted(lambda question, hashes: "no"), tmp_path / "out")
+            refused.append(str(caught.value))
+        return "yes"
+
+    done = ask(probe, scripted(meanwhile), tmp_path / "out")
+    assert len(refused) == 1
+    assert len(ask(probe, scripted(lambda question, hashes: "no"), tmp_path / "out").records) == len(done.records)

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from lhrs_chat.errors import DataError, GeoError
 from lhrs_chat.schema import Box, Message, Part
-from lhrs_chat.text.templates import image_count, render
+from lhrs_chat.text.templates import render
 
 CHATML = (
     "{% if messages[0]['role'] != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
@@ -72,7 +72,7 @@ def test_a_system_turn_of_the_conversation_wins() -> None:
 def test_one_token_an_image_before_expansion() -> None:
     made = tokenizer(CHATML)
     ids = made(render(made, TURNS, image_token="<image>", system=None, add_generation_prompt=True)).input_ids
-    assert ids.count(made.convert_tokens_to_ids("<image>")) == image_count(TURNS) == 3
+    assert ids.count(made.convert_tokens_to_ids("<image>")) == 3
 
 
 def test_a_longer_conversation_continues_the_shorter_prompt() -> None:
