@@ -117,7 +117,7 @@ def test_a_scene_is_picked_asked_about_and_downloaded(tab: Page, tmp_path: Path)
 def test_a_question_worth_asking_is_a_click_away(tab: Page, folder: Path) -> None:
     picked(tab, 0)
     question = samples.load(folder)[0].questions[0]
-    bot(tab).last.get_by_role("button", name=question).click()
+    tab.locator("#chat").get_by_role("button", name=question).click()
     expect(tab.locator("#chat .user.message").last).to_contain_text(question)
     expect(bot(tab).last).to_contain_text("confidence")
 
