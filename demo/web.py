@@ -293,15 +293,9 @@ def spoken(given: Answer, conversation: Conversation) -> str:
 
 
 def friendly(error: LhrsError) -> str:
-    """Write an error as Markdown."""
-    lines = [f"**{error.what[:1].upper()}{error.what[1:]}**"]
-    if error.found is not None:
-        lines.append(f"Found: {error.found}")
-    if error.allowed is not None:
-        lines.append(f"Allowed: {error.allowed}")
-    if error.next_step:
-        lines.append(f"Next: {error.next_step}")
-    return "  \n".join(lines)
+    """Write an error as Markdown, what is wrong in bold."""
+    what, *rest = [f"{line.strip()[:1].upper()}{line.strip()[1:]}" for line in str(error).splitlines()]
+    return "  \n".join([f"**{what}**", *rest])
 
 
 def _map_file(conversation: Conversation, number: int) -> tuple[str | None, str]:
