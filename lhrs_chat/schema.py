@@ -108,7 +108,7 @@ class Mask:
 
     frame: Frame
     polygons: tuple[tuple[tuple[float, float], ...], ...] | None = None
-    rle: tuple[int, ...] | None = None
+    rle: tuple[int, ...] | None = field(default=None, repr=False)
     shape_px: tuple[int, int] | None = None  # height, width of the run lengths
     label: str = ""
     score: float | None = None

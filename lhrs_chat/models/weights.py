@@ -97,7 +97,12 @@ def weights_hash(folder: Path) -> str:
     hashes = {path.name: file_sha256(path) for path in files}
     record = folder / "weights.json"
     if record.exists():
-        recorded = json.loads(record.read_text())["files"]
+        try:
+            recorded = json.loads(record.read_text())["files"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                "weights.json cannot be read", found=f"{record}: {error!r}", next_step=f"delete {folder} and run again"
+            ) from error
         for name, digest in hashes.items():
             if recorded.get(name) != digest:
                 raise WeightsError(

@@ -157,6 +157,13 @@ def test_truncated_and_swapped_weights_are_refused(folder):
         weights.load(folder)
 
 
+@pytest.mark.parametrize("record", ["{", "[]", "{}", "null"])
+def test_broken_record_of_hashes_is_one_clear_error(folder, record):
+    (folder / "weights.json").write_text(record)
+    with pytest.raises(WeightsError, match=r"weights.json cannot be read"):
+        weights.load(folder)
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
