@@ -2,7 +2,7 @@
 
 NDVI: Rouse et al. 1974. NDWI: McFeeters 1996. MNDWI: Xu 2006. Radar water: open water is smooth and reflects little
 back. The thresholds NDWI > -0.1 (beside MNDWI > 0) and VV < -15 dB were chosen on one hand-labelled chip, Spain of
-Sen1Floods11, where the masks reach an IoU of 0.77 (optical) and 0.56 (radar): an indication, not an independent test.
+Sen1Floods11: what they give there is an indication, not an independent test.
 """
 
 from __future__ import annotations
