@@ -198,6 +198,10 @@ def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor
             model.language_model.load_adapter(str(recipe.start), "default", is_trainable=True)
     if recipe.place_words:
         place_words(model, processor.tokenizer, recipe.seed)
+    if recipe.optim.precision == "bf16":
+        for tensor in model.language_model.parameters():
+            if not tensor.requires_grad:
+                tensor.data = tensor.data.to(torch.bfloat16)
     return model, processor, preset
 
 
@@ -282,6 +286,7 @@ def arguments(recipe: Recipe) -> TrainingArguments:
         save_total_limit=2,
         seed=recipe.seed,
         use_cpu=not torch.cuda.is_available(),
+        bf16=optim.precision == "bf16",
         remove_unused_columns=False,
         report_to=[],
         dataloader_num_workers=0,

@@ -45,6 +45,8 @@ class OptimPart:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16`: autocast, and the frozen language model is held in bfloat16; what is trained stays in float32."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,39 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Published:
+    """A number that somebody published: what was measured, for which model, and where it stands."""
+
+    model: str
+    metric: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Passport:
+    """What is known of a benchmark's data, so that an altered copy is seen.
+
+    Args:
+        location: where the published files lie.
+        rows: questions of each split, as published.
+        sha256: hash of published files by their name in the folder, where they are known.
+        annotation_licence: terms of questions and answers.
+        imagery_licence: terms of the pictures, which are often others.
+        changes: what changed between releases, one sentence each.
+        published: numbers to compare with.
+    """
+
+    location: str
+    annotation_licence: str
+    imagery_licence: str
+    rows: Mapping[str, int] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True)
 class Protocol:
     """One way to score, with a frozen id that is printed with every number.
 
@@ -83,6 +116,7 @@ class Protocol:
         pooled: metrics that exist only for a whole set, by task: (questions, texts) to one dictionary.
         main: the metric of each task that is shown first and decides.
         lower_is_better: names of metrics that are errors.
+        quirks: what a published scorer does that one would not expect, one sentence each.
     """
 
     id: str
@@ -94,6 +128,7 @@ class Protocol:
     )
     pooled: Mapping[str, Callable[[Sequence[Question], Sequence[str]], dict[str, float]]] = field(default_factory=dict)
     lower_is_better: frozenset[str] = frozenset()
+    quirks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +142,7 @@ class Benchmark:
             says how to get it.
         load: all questions of a folder, in a fixed order. Raises DataError on a bad row.
         protocols: by name (`strict`, `official`).
+        passport: what is known of the published data.
         conditions: what is put before the model: the real picture, none, another one.
     """
 
@@ -115,6 +151,7 @@ class Benchmark:
     find: Callable[[Path | None], Path]
     load: Callable[[Path], list[Question]]
     protocols: Mapping[str, Protocol]
+    passport: Passport
     conditions: tuple[str, ...] = CONDITIONS
 
 

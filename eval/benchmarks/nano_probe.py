@@ -21,7 +21,7 @@ from lhrs_chat.metrics import captions as caption_metrics
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers
 
-from . import Benchmark, Parsed, Protocol, Question, Reply
+from . import Benchmark, Parsed, Passport, Protocol, Question, Reply
 
 ROWS = "probe.jsonl"
 VARIABLE = "LHRS_CHAT_PROBE"
@@ -296,6 +296,11 @@ BENCHMARK = Benchmark(
     summary="short questions about held-out synthetic and real chips, eight tasks",
     find=find,
     load=load,
+    passport=Passport(
+        location="made here: python -m data_prep nano, then python -m data_prep probe",
+        annotation_licence="Apache-2.0; captions of aid_rsicd: research use",
+        imagery_licence="by set, see each row; AID and RSSCN7: research use, Google Earth imagery",
+    ),
     protocols={
         "strict": Protocol(
             id="nano_probe-strict-1",
