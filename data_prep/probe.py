@@ -18,6 +18,7 @@ from lhrs_chat.geo.frames import convert
 from lhrs_chat.schema import Sample
 
 from .builders import wordings
+from .builders.questions import TASKS
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def build(data: Path, out: Path) -> int:
     Raises:
         DataError: the data are not there, or nothing in them is held out.
     """
-    rows = [row for row in samples.read(data / "rows.jsonl") if row.split == "test"]
+    rows = [row for row in samples.read(data / "rows.jsonl") if row.split == "test" and row.task in TASKS]
     if not rows:
         raise DataError("nothing is held out", found=str(data), next_step="python -m data_prep nano --out DIR")
     cells: dict[tuple[str, str], list[Sample]] = defaultdict(list)

@@ -1,32 +1,30 @@
 """Questions and answers made from the facts of a scene. Answers are short and of one form for each task.
 
 scene_class `airport`; presence `Yes.` or `No.`; count `3`; compare `Yes.`, `No.` or a cover; area_share `About 35%.`;
-where_is `In the upper left: [12, 8, 40, 33]` (hundredths of the image's width and height); which_is_higher
-`the left one`; caption a sentence.
+where_is `In the upper left: [10, 10, 40, 35]` (hundredths of the image's width and height, in steps of 5);
+which_is_higher `the left one`; caption a sentence; which_parts `The upper left, centre.`; what_is_at `forest`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lhrs_chat.errors import DataError
-from lhrs_chat.geo.frames import convert
 from lhrs_chat.schema import Box, Message, Number, Sample, Targets
 from lhrs_chat.text.grounding import write
 
-from . import wordings
-from .regions import compact_box, region_of
+from . import places, wordings
+from .facts import Facts, Question, pick
+from .places import DIALECT
 
 TASKS = ("caption", "scene_class", "presence", "count", "compare", "area_share", "where_is", "which_is_higher")
-DIALECT = "brackets100"
+DRILLS = ("which_parts", "what_is_at")
+"""Questions that teach to find the way in a picture; they are learned from, not asked in the probe."""
 MOST_COUNTED = 20  # larger numbers are not asked for
-_LEAST_PRESENT = 2.0  # percent; a smaller cover is neither called present nor absent
 _LEAST_GAP = 8.0  # percent of the image between two covers that are compared
 _HEIGHT = re.compile(r"height of (?:box (\d+)|(.+))")
 # Classes that could both be said of one picture: never an option beside one another.
@@ -99,71 +97,6 @@ def rounded_share(percent: float) -> int:
     return max(5, 5 * round(percent / 5))
 
 
-@dataclass(frozen=True)
-class _Question:
-    task: str
-    question: str
-    answer: str
-    targets: Targets
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Facts:
-    """A facts row, looked up by label."""
-
-    sample: Sample
-
-    @cached_property
-    def shares(self) -> dict[str, float]:
-        return {n.label: n.value for n in self.sample.targets.numbers if n.unit == "%"}
-
-    @cached_property
-    def counts(self) -> dict[str, int]:
-        return {n.label: round(n.value) for n in self.sample.targets.numbers if n.unit == "" and n.label}
-
-    @cached_property
-    def boxes(self) -> dict[str, list[tuple[int, Box]]]:
-        found: dict[str, list[tuple[int, Box]]] = {}
-        for index, box in enumerate(self.sample.targets.boxes):
-            found.setdefault(box.label, []).append((index, box))
-        return found
-
-    @cached_property
-    def size_px(self) -> tuple[int, int] | None:
-        image = self.sample.images[0]
-        if image.size_px is None and image.array is not None:
-            return image.array.shape[2], image.array.shape[1]
-        return image.size_px
-
-    @property
-    def complete(self) -> list[str]:
-        return list(self.sample.meta.get("complete", ()))
-
-    @cached_property
-    def present(self) -> list[str]:
-        if "present" in self.sample.meta:
-            return list(self.sample.meta["present"])
-        seen = [label for label, share in self.shares.items() if share >= _LEAST_PRESENT]
-        seen += [label for label, count in self.counts.items() if count > 0]
-        return list(dict.fromkeys([*seen, *self.boxes]))
-
-    @cached_property
-    def absent(self) -> list[str]:
-        hinted = {label for label, share in self.shares.items() if share > 0}
-        hinted |= {label for label, count in self.counts.items() if count > 0} | set(self.boxes) | set(self.present)
-        return [label for label in self.complete if label not in hinted]
-
-    def in_pixels(self, box: Box) -> Box:
-        if self.size_px is None or box.frame == "pixel":
-            return box
-        return convert(box, "pixel", size_px=self.size_px)
-
-
-def _pick(rng: np.random.Generator, items: tuple[str, ...] | list[str]) -> str:
-    return items[int(rng.integers(len(items)))]
-
-
 def _pairs(rng: np.random.Generator, items: list[str]) -> list[tuple[str, str]]:
     pairs = [(a, b) for a in items for b in items if a != b]
     return [pairs[int(i)] for i in rng.permutation(len(pairs))]
@@ -176,33 +109,33 @@ def clean_caption(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _caption(facts: _Facts, rng: np.random.Generator) -> list[_Question]:
+def _caption(facts: Facts, rng: np.random.Generator) -> list[Question]:
     captions = [clean_caption(text) for text in facts.sample.targets.captions if text.strip(" .")]
     if not captions:
         return []
-    answer = _pick(rng, captions)
+    answer = pick(rng, captions)
     targets = Targets(answer=answer, captions=tuple(dict.fromkeys(captions)), labels=facts.sample.targets.labels)
-    return [_Question("caption", _pick(rng, wordings.CAPTION), answer, targets)]
+    return [Question("caption", pick(rng, wordings.CAPTION), answer, targets)]
 
 
-def _scene_class(facts: _Facts, rng: np.random.Generator) -> list[_Question]:
+def _scene_class(facts: Facts, rng: np.random.Generator) -> list[Question]:
     if not facts.sample.targets.labels:
         return []
     label = facts.sample.targets.labels[0]
-    question = _pick(rng, wordings.SCENE_CLASS)
+    question = pick(rng, wordings.SCENE_CLASS)
     if rng.random() < 0.6:
-        return [_Question("scene_class", question, label, Targets(answer=label, labels=(label,)))]
+        return [Question("scene_class", question, label, Targets(answer=label, labels=(label,)))]
     excluded = {label}.union(*(group for group in _ALIKE if label in group))
     others = [name for name in SCENE_CLASSES if name not in excluded]
     chosen = rng.choice(len(others), size=int(rng.integers(2, 6)), replace=False)
     options = [label, *(others[int(i)] for i in chosen)]
     options = [options[int(i)] for i in rng.permutation(len(options))]
-    question = f"{question} {_pick(rng, wordings.OPTIONS).format(options=', '.join(options))}"
+    question = f"{question} {pick(rng, wordings.OPTIONS).format(options=', '.join(options))}"
     targets = Targets(answer=label, labels=(label,), choices=tuple(options))
-    return [_Question("scene_class", question, label, targets, {"options": options})]
+    return [Question("scene_class", question, label, targets, {"options": options})]
 
 
-def _presence(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
+def _presence(facts: Facts, rng: np.random.Generator, most: int = 2) -> list[Question]:
     """Ask for as many labels that are there as for absent ones; where one side is empty, ask on the toss of a coin."""
     present = [facts.present[int(i)] for i in rng.permutation(len(facts.present))]
     absent = _denied(facts, rng)
@@ -214,13 +147,13 @@ def _presence(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Q
     for pool, answer in sides:
         label = pool.pop()
         words = wordings.PRESENCE_COVER if label in wordings.UNCOUNTED else wordings.PRESENCE_THING
-        question = _pick(rng, words).format(name=label, a=wordings.indefinite(label), plural=wordings.plural(label))
+        question = pick(rng, words).format(name=label, a=wordings.indefinite(label), plural=wordings.plural(label))
         targets = Targets(answer=answer, choices=("Yes.", "No."), labels=(label,))
-        made.append(_Question("presence", question, answer, targets))
+        made.append(Question("presence", question, answer, targets))
     return made
 
 
-def _denied(facts: _Facts, rng: np.random.Generator) -> list[str]:
+def _denied(facts: Facts, rng: np.random.Generator) -> list[str]:
     """Absent labels in a random order, credible and often present ones more likely at the end."""
     near = {b for a, b in _CREDIBLE if a in facts.present}
     weights = [_DENIAL.get(label, 1.0) * (2 if label in near else 1) for label in facts.absent]
@@ -228,26 +161,26 @@ def _denied(facts: _Facts, rng: np.random.Generator) -> list[str]:
     return [label for _, label in sorted(zip(keys, facts.absent, strict=True))]
 
 
-def _count(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
+def _count(facts: Facts, rng: np.random.Generator, most: int = 2) -> list[Question]:
     counts = {label: n for label, n in facts.counts.items() if 0 < n <= MOST_COUNTED}
     nothing = [label for label in facts.absent if label not in wordings.UNCOUNTED and label not in facts.shares]
     nothing = [label for label in nothing if label in _DENIAL or label in facts.counts]
     nothing = [label for label in nothing if label not in ("field", "road")]
     if nothing and facts.sample.targets.numbers and rng.random() < 0.12:
-        counts[_pick(rng, nothing)] = 0
+        counts[pick(rng, nothing)] = 0
     labels = list(counts)
     made = []
     for i in rng.permutation(len(labels))[:most]:
         label = labels[int(i)]
-        question = _pick(rng, wordings.COUNT).format(plural=wordings.plural(label))
+        question = pick(rng, wordings.COUNT).format(plural=wordings.plural(label))
         number = Number(counts[label], "", "computed", label)
         targets = Targets(answer=str(counts[label]), labels=(label,), numbers=(number,))
-        made.append(_Question("count", question, str(counts[label]), targets))
+        made.append(Question("count", question, str(counts[label]), targets))
     return made
 
 
-def _compare(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
-    made: list[_Question] = []
+def _compare(facts: Facts, rng: np.random.Generator, most: int = 2) -> list[Question]:
+    made: list[Question] = []
     for first, second in _pairs(rng, [label for label, share in facts.shares.items() if share > 0]):
         gap = facts.shares[first] - facts.shares[second]
         if abs(gap) < _LEAST_GAP or len(made) >= most:
@@ -256,32 +189,32 @@ def _compare(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Qu
         names = {"first": wordings.area(first), "second": wordings.area(second)}
         if rng.random() < 0.5 or not {first, second} <= wordings.UNCOUNTED:
             winner = first if gap > 0 else second
-            question = _pick(rng, wordings.COMPARE_WHICH[:4]).format(first=first, second=second)
+            question = pick(rng, wordings.COMPARE_WHICH[:4]).format(first=first, second=second)
             targets = Targets(answer=winner, choices=(first, second), numbers=numbers)
-            made.append(_Question("compare", question, winner, targets))
+            made.append(Question("compare", question, winner, targets))
         else:
             answer = "Yes." if gap > 0 else "No."
-            question = _pick(rng, wordings.COMPARE_YES_NO).format(**names)
+            question = pick(rng, wordings.COMPARE_YES_NO).format(**names)
             targets = Targets(answer=answer, choices=("Yes.", "No."), numbers=numbers, labels=(first, second))
-            made.append(_Question("compare", question, answer, targets))
+            made.append(Question("compare", question, answer, targets))
     counted = [label for label, n in facts.counts.items() if n > 0]
     for first, second in _pairs(rng, counted)[:1]:
         if facts.counts[first] == facts.counts[second]:
             continue
         answer = "Yes." if facts.counts[first] > facts.counts[second] else "No."
         names = {"first": wordings.plural(first), "second": wordings.plural(second)}
-        question = _pick(rng, wordings.COMPARE_COUNTS).format(**names)
+        question = pick(rng, wordings.COMPARE_COUNTS).format(**names)
         numbers = tuple(Number(facts.counts[label], "", "computed", label) for label in (first, second))
         targets = Targets(answer=answer, choices=("Yes.", "No."), numbers=numbers, labels=(first, second))
-        made.append(_Question("compare", question, answer, targets))
+        made.append(Question("compare", question, answer, targets))
     return made
 
 
-def _area_share(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
+def _area_share(facts: Facts, rng: np.random.Generator, most: int = 2) -> list[Question]:
     shares = dict(facts.shares)
     nothing = [label for label in facts.absent if label in _COVERS]
     if nothing and facts.sample.targets.numbers and rng.random() < 0.25:
-        shares[_pick(rng, nothing)] = 0.0
+        shares[pick(rng, nothing)] = 0.0
     labels = list(shares)
     made = []
     for i in rng.permutation(len(labels))[:most]:
@@ -292,54 +225,14 @@ def _area_share(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[
         answer = f"About {rounded_share(shares[label])}%."
         number = Number(shares[label], "%", "computed", label)
         targets = Targets(answer=answer, labels=(label,), numbers=(number,))
-        made.append(_Question("area_share", _pick(rng, words).format(area=wordings.area(label)), answer, targets))
+        made.append(Question("area_share", pick(rng, words).format(area=wordings.area(label)), answer, targets))
     return made
 
 
 _COVERS = frozenset({"water", "forest", "field", "bare soil", "grass", "sand", "road", "pavement", "building"})
 
 
-def _where_is(facts: _Facts, rng: np.random.Generator, most: int = 2) -> list[_Question]:
-    if facts.size_px is None:
-        return []
-    places: list[tuple[str, Box]] = []
-    for label, found in facts.boxes.items():
-        boxes = sorted((facts.in_pixels(box) for _, box in found), key=_area, reverse=True)
-        if len(boxes) == 1 and facts.counts.get(label, 1) == 1:
-            places.append((label, boxes[0]))
-        elif len(boxes) > 1 and _area(boxes[0]) >= 1.3 * _area(boxes[1]):
-            places.append((f"largest {label}", boxes[0]))
-    for mask in facts.sample.targets.masks:
-        if mask.label in facts.boxes or mask.rle is None:
-            continue
-        box = compact_box(mask, facts.size_px)
-        if box is not None:
-            places.append((_called(facts, mask.label, rng), box))
-    made = []
-    for i in rng.permutation(len(places))[:most]:
-        name, box = places[int(i)]
-        place = convert(box, "per100", size_px=facts.size_px)
-        answer = f"In the {region_of(place)}: {write(box, DIALECT, facts.size_px)}"
-        truth = Box(box.xyxy, "pixel", name)
-        question = _pick(rng, wordings.WHERE_ONE).format(name=name)
-        targets = Targets(answer=answer, labels=(name,), boxes=(truth,))
-        made.append(_Question("where_is", question, answer, targets))
-    return made
-
-
-def _called(facts: _Facts, cover: str, rng: np.random.Generator) -> str:
-    """What a newcomer would call a cover in this scene: the water of a lake is also `lake`."""
-    labels = facts.sample.targets.labels
-    if cover == "water" and labels and labels[0] in wordings.WATERS and rng.random() < 0.6:
-        return wordings.WATERS[labels[0]]
-    return cover
-
-
-def _area(box: Box) -> float:
-    return (box.xyxy[2] - box.xyxy[0]) * (box.xyxy[3] - box.xyxy[1])
-
-
-def _which_is_higher(facts: _Facts, rng: np.random.Generator) -> list[_Question]:
+def _which_is_higher(facts: Facts, rng: np.random.Generator) -> list[Question]:
     of_box: dict[int, float] = {}
     of_name: dict[str, float] = {}
     for number in facts.sample.targets.numbers:
@@ -352,7 +245,7 @@ def _which_is_higher(facts: _Facts, rng: np.random.Generator) -> list[_Question]
     return [made[int(i)] for i in rng.permutation(len(made))[:1]]
 
 
-def _higher_of_two_boxes(facts: _Facts, heights: Mapping[int, float], rng: np.random.Generator) -> list[_Question]:
+def _higher_of_two_boxes(facts: Facts, heights: Mapping[int, float], rng: np.random.Generator) -> list[Question]:
     if facts.size_px is None:
         return []
     for label, found in facts.boxes.items():
@@ -365,11 +258,11 @@ def _higher_of_two_boxes(facts: _Facts, heights: Mapping[int, float], rng: np.ra
         answer = "the left one" if left[0] > right[0] else "the right one"
         names = {"name": label, "plural": wordings.plural(label)}
         if len(found) == 2 and facts.counts.get(label) == 2:
-            question = _pick(rng, wordings.HIGHER_TWO).format(**names)
+            question = pick(rng, wordings.HIGHER_TWO).format(**names)
         else:
             texts = [write(box, DIALECT, facts.size_px) for _, box in (left, right)]
             texts = [texts[int(i)] for i in rng.permutation(2)]
-            question = _pick(rng, wordings.HIGHER_AT).format(first=texts[0], second=texts[1], **names)
+            question = pick(rng, wordings.HIGHER_AT).format(first=texts[0], second=texts[1], **names)
         targets = Targets(
             answer=answer,
             choices=("the left one", "the right one"),
@@ -379,7 +272,7 @@ def _higher_of_two_boxes(facts: _Facts, heights: Mapping[int, float], rng: np.ra
                 for side, (height, _) in (("left", left), ("right", right))
             ),
         )
-        return [_Question("which_is_higher", question, answer, targets)]
+        return [Question("which_is_higher", question, answer, targets)]
     return []
 
 
@@ -388,8 +281,8 @@ def _left_of(a: Box, b: Box, width_px: int) -> bool:
 
 
 def _higher_by_name(
-    facts: _Facts, of_box: Mapping[int, float], of_name: Mapping[str, float], rng: np.random.Generator
-) -> list[_Question]:
+    facts: Facts, of_box: Mapping[int, float], of_name: Mapping[str, float], rng: np.random.Generator
+) -> list[Question]:
     heights = dict(of_name)
     for label, found in facts.boxes.items():
         if label in facts.counts and facts.counts[label] == len(found) == 1 and found[0][0] in of_box:
@@ -399,21 +292,23 @@ def _higher_by_name(
         if high < 1.4 * low:
             continue
         answer = f"the {first if heights[first] == high else second}"
-        question = _pick(rng, wordings.HIGHER_NAMES).format(first=first, second=second)
+        question = pick(rng, wordings.HIGHER_NAMES).format(first=first, second=second)
         numbers = tuple(Number(heights[name], "m", "computed", f"height of the {name}") for name in (first, second))
         targets = Targets(answer=answer, choices=(f"the {first}", f"the {second}"), numbers=numbers)
-        return [_Question("which_is_higher", question, answer, targets)]
+        return [Question("which_is_higher", question, answer, targets)]
     return []
 
 
-_MAKERS: tuple[Callable[[_Facts, np.random.Generator], list[_Question]], ...] = (
+_MAKERS: tuple[Callable[[Facts, np.random.Generator], list[Question]], ...] = (
     _caption,
     _scene_class,
     _presence,
     _count,
     _compare,
     _area_share,
-    _where_is,
+    places.where_is,
+    places.which_parts,
+    places.what_is_at,
     _which_is_higher,
 )
 
@@ -431,7 +326,7 @@ def build(sample: Sample, rng: np.random.Generator, count: int | None = None) ->
     """
     if sample.task != "facts" or not sample.images:
         raise DataError("questions are made from rows of facts with an image", found=sample.task, allowed="facts")
-    facts = _Facts(sample)
+    facts = Facts(sample)
     made = [question for make in _MAKERS for question in make(facts, rng)]
     if count is not None and count < len(made):
         kept = sorted(int(i) for i in rng.choice(len(made), size=count, replace=False))
@@ -445,7 +340,7 @@ def build(sample: Sample, rng: np.random.Generator, count: int | None = None) ->
     return rows
 
 
-def _row(sample: Sample, made: _Question, number: int) -> Sample:
+def _row(sample: Sample, made: Question, number: int) -> Sample:
     kept: dict[str, Any] = {
         key: sample.meta[key] for key in ("sensor", "gsd_m", "seed", "image_file", "window") if key in sample.meta
     }

@@ -40,6 +40,15 @@ def region_of(box: Box) -> str:
     return REGIONS[3 * row + column]
 
 
+def region_shares(mask: np.ndarray) -> np.ndarray:
+    """Share of each ninth of the picture that is set in `mask`: (H, W), bool; (9,) in the order of `REGIONS`."""
+    height, width = mask.shape
+    rows, columns = [0, height // 3, 2 * height // 3, height], [0, width // 3, 2 * width // 3, width]
+    return np.array(
+        [mask[rows[k // 3] : rows[k // 3 + 1], columns[k % 3] : columns[k % 3 + 1]].mean() for k in range(9)]
+    )
+
+
 def compact_box(mask: Mask, size_px: tuple[int, int]) -> Box | None:
     """Box of the main piece of a cover, in pixels of the image; None where the cover is scattered or everywhere.
 

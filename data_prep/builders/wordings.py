@@ -113,6 +113,22 @@ WHERE_ONE = (
     "In which part of the picture is the {name}?",
     "Where can I find the {name}?",
 )
+WHICH_PARTS = (
+    "Which parts of the picture show {name}?",
+    "In which parts of the picture is there {name}?",
+    "Name the parts of the image that are {name}.",
+    "Where in the picture does {name} lie? Name the parts.",
+    "List the parts of the scene with {name}.",
+    "Which parts of this image are {name}?",
+)
+WHAT_IS_AT = (
+    "What is in the {region} of the picture?",
+    "What lies in the {region}?",
+    "What does the {region} of the image show?",
+    "What can be seen in the {region}?",
+    "Name what fills the {region}.",
+    "The {region} of the scene is what?",
+)
 HIGHER_TWO = (
     "Which {name} is higher, the left one or the right one?",
     "Of the two {plural}, which is higher: the left one or the right one?",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_prep.builders import wordings
-from data_prep.builders.questions import TASKS, build, clean_caption, rounded_share
+from data_prep.builders.questions import DRILLS, TASKS, build, clean_caption, rounded_share
 from data_prep.builders.regions import REGIONS, compact_box, region_of
 from data_prep.sources import SOURCES, SourceOptions
 from lhrs_chat.errors import DataError
@@ -69,7 +69,7 @@ def test_rows_keep_what_identifies_them(pairs: list[tuple[Sample, list[Sample]]]
     assert len(ids) == len(set(ids))
     for sample, made in pairs:
         for row in made:
-            assert re.fullmatch(rf"{re.escape(sample.id)}/({'|'.join(TASKS)})/\d+", row.id)
+            assert re.fullmatch(rf"{re.escape(sample.id)}/({'|'.join(TASKS + DRILLS)})/\d+", row.id)
             assert row.id.split("/")[1] == row.task
             assert (row.split, row.scene_id, row.licence) == (sample.split, sample.scene_id, sample.licence)
             user, assistant = row.messages
@@ -79,7 +79,7 @@ def test_rows_keep_what_identifies_them(pairs: list[tuple[Sample, list[Sample]]]
 
 
 def test_every_task_is_asked(rows: list[Sample]) -> None:
-    assert {row.task for row in rows} == set(TASKS)
+    assert {row.task for row in rows} == {*TASKS, *DRILLS}
 
 
 def test_the_same_generator_gives_the_same_rows() -> None:
@@ -110,12 +110,18 @@ def test_every_answer_parses_back_to_its_target(rows: list[Sample]) -> None:
             assert match and match[1] in REGIONS
             (box,) = parse(answer, "brackets100")
             truth = [value / SIZE * 100 for value in targets.boxes[0].xyxy]
-            assert np.allclose(box.xyxy, truth, atol=1.01)
+            assert all(value % 5 == 0 for value in box.xyxy)
+            assert np.allclose(box.xyxy, truth, atol=5.01)
             assert targets.boxes[0].frame == "pixel"
         elif row.task == "scene_class":
             assert (answer,) == targets.labels
         elif row.task == "caption":
             assert answer in targets.captions
+        elif row.task == "which_parts":
+            parts = re.fullmatch(r"The (.+)\.", answer)
+            assert parts and set(parts[1].split(", ")) <= set(REGIONS)
+        elif row.task == "what_is_at":
+            assert (answer,) == targets.labels
         else:
             assert answer in targets.choices
 
@@ -225,6 +231,22 @@ def test_water_of_a_lake_is_asked_for_as_the_lake() -> None:
     asked = _all(_facts(targets=targets), "where_is")
     assert "Where is the lake?" in {row.messages[0].text for row in asked}
     assert {row.messages[1].text for row in asked} == {"In the upper middle: [20, 10, 60, 40]"}
+
+
+def test_drills_tell_what_lies_in_which_ninth() -> None:
+    water = np.zeros((90, 90), dtype=bool)
+    water[:30, 30:] = True
+    masks = (Mask.from_array(water, "water"), Mask.from_array(~water, "forest"))
+    sample = _facts(targets=Targets(masks=masks))
+    parts = {(row.targets.labels[0], row.messages[1].text) for row in _all(sample, "which_parts")}
+    assert parts == {("water", "The upper middle, upper right.")}  # the forest fills more ninths than are listed
+    told = {(row.messages[0].text, row.messages[1].text) for row in _all(sample, "what_is_at")}
+    for region in REGIONS:
+        answers = {answer for question, answer in told if region in question}
+        assert answers == {"water" if region in ("upper middle", "upper right") else "forest"}, region
+    shifted = np.roll(water, 6, axis=0)  # a fifth of the second row of ninths: nobody can say
+    masks = (Mask.from_array(shifted, "water"), Mask.from_array(~shifted, "forest"))
+    assert not _all(_facts(targets=Targets(masks=masks)), "which_parts")
 
 
 def test_where_is_asks_for_the_largest_of_several() -> None:
