@@ -37,6 +37,24 @@ def iou_matrix(
     return overlaps
 
 
+def generalized_iou(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the generalized IoU of two upright boxes (x1, y1, x2, y2), from -1 to 1.
+
+    The IoU minus the share of the enclosing box that neither covers (Rezatofighi et al., 2019, algorithm 1). It is not
+    the gIoU of referring segmentation, which is `masks.giou`. Boxes that enclose no area give 0.
+
+    Raises:
+        DataError: a box is inverted, or not four finite numbers.
+    """
+    both = _rows([one, other])
+    around = float((both[:, 2:].max(axis=0) - both[:, :2].min(axis=0)).prod())
+    if around <= 0:
+        return 0.0
+    shared = iou(one, other)
+    union = float((both[:, 2:] - both[:, :2]).prod(axis=1).sum()) / (1.0 + shared)
+    return shared - (around - union) / around
+
+
 def oriented_iou(one: Box, other: Box) -> float:
     """Return the IoU of two boxes, turned or upright, as polygons.
 

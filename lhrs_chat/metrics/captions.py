@@ -1,38 +1,25 @@
 """BLEU, ROUGE-L and CIDEr-D of captions against several references, in the definitions of the usual COCO caption tool.
 
-Every function takes plain sentences and splits them with `tokenize`. That tool splits with the Java tokenizer of the
-Penn Treebank; on ordinary captions the words are the same, on odd characters they may differ.
+That tool is pycocoevalcap. Every function takes plain sentences and splits them with `words.tokenize`.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
 from lhrs_chat.errors import DataError
+from lhrs_chat.metrics.words import tokenize
 
 MAX_N = 4
 ROUGE_BETA = 1.2
 CIDER_SIGMA = 6.0
 _TINY, _SMALL = 1e-15, 1e-9  # of the usual tool: keep an order without matches from making log or division fail
-
-_CLITIC = re.compile(r"(?<=[a-z])(n't|'(?:s|re|ve|ll|d|m))\b")
-_TOKEN = re.compile(r"n't|'(?:s|re|ve|ll|d|m)\b|[^\W_]+(?:(?:[-_'&/](?=[^\W_])|(?<=\d)[.,:](?=\d))[^\W_]+)*|[^\w\s]")
-_PUNCTUATION = frozenset(".?!,:;'\"`()[]{}-_\u2018\u2019\u201c\u201d\u2013\u2014\u2026")
-
-
-def tokenize(text: str) -> list[str]:
-    """Split a caption into lower-case words, as the Penn Treebank does, without punctuation.
-
-    `don't` gives `do`, `n't`; `ship's` gives `ship`, `'s`; words with a hyphen and numbers such as 1,234.5 stay whole;
-    signs such as % are words of their own.
-    """
-    parted = _CLITIC.sub(r" \1", text.lower().replace("\u2019", "'"))
-    return [token for token in _TOKEN.findall(parted) if token not in _PUNCTUATION]
+_NOTHING = ("",)
 
 
 def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
@@ -49,20 +36,21 @@ def bleu(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.n
     Raises:
         DataError: the two do not match, or a caption has no reference.
     """
-    _check(candidates, references)
+    check(candidates, references)
+    split = _split(candidates, references)
     matched, guessed = np.zeros(MAX_N), np.zeros(MAX_N)
-    length, wanted = 0, 0
-    for candidate, truths in zip(candidates, references, strict=True):
-        words = tokenize(candidate)
-        split = [tokenize(truth) for truth in truths]
-        length += len(words)
-        wanted += min((abs(len(truth) - len(words)), len(truth)) for truth in split)[1]
-        for n in range(1, MAX_N + 1):
-            most: Counter[tuple[str, ...]] = Counter()
-            for truth in split:
-                most |= _grams(truth, n)
-            matched[n - 1] += sum((_grams(words, n) & most).values())
-            guessed[n - 1] += max(0, len(words) - n + 1)
+    for n, (sentence, gram, count) in enumerate(_grams(split.sentences)):
+        key = split.owner[sentence] * (gram.max(initial=0) + 1) + gram
+        said = sentence < split.images
+        known, place = np.unique(key[~said], return_inverse=True)
+        most = np.zeros(known.size, dtype=np.int64)
+        np.maximum.at(most, place, count[~said])
+        matched[n] = np.minimum(count[said], _look_up(key[said], known, most)).sum()
+        guessed[n] = count[said].sum()
+    lengths = np.array([len(words) for words in split.sentences])
+    length, wanted = int(lengths[: split.images].sum()), 0
+    for words, start, end in zip(lengths, split.first, split.first[1:], strict=False):
+        wanted += min((abs(int(size) - int(words)), int(size)) for size in lengths[start:end])[1]
     precision = (matched + _TINY) / (guessed + _SMALL)
     scores: np.ndarray = np.cumprod(precision) ** (1.0 / np.arange(1, MAX_N + 1))
     ratio = (length + _TINY) / (wanted + _SMALL)
@@ -73,16 +61,17 @@ def rouge_l(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> n
     """Return ROUGE-L of each caption, shape (N,), between 0 and 1; the corpus score is their mean.
 
     The F-measure, beta 1.2, of the best precision and the best recall of the longest common subsequence over the
-    references (Lin, 2004). Arguments and errors as in `bleu`.
+    references (Lin, 2004, section 3). An empty caption equals an empty
+    reference and nothing else. Arguments and errors as in `bleu`.
     """
-    _check(candidates, references)
+    check(candidates, references)
     scores = np.zeros(len(candidates))
     for i, (candidate, truths) in enumerate(zip(candidates, references, strict=True)):
-        words = tokenize(candidate)
-        split = [tokenize(truth) for truth in truths]
-        common = [(_common(words, truth), len(truth)) for truth in split if words and truth]
-        precision = max((n / len(words) for n, _ in common), default=0.0)
-        recall = max((n / size for n, size in common), default=0.0)
+        words = tokenize(candidate) or _NOTHING
+        split = [tokenize(truth) or _NOTHING for truth in truths]
+        common = [_common(words, truth) for truth in split]
+        precision = max(common) / len(words)
+        recall = max(n / len(truth) for n, truth in zip(common, split, strict=True))
         if precision > 0.0 and recall > 0.0:
             scores[i] = (1 + ROUGE_BETA**2) * precision * recall / (recall + ROUGE_BETA**2 * precision)
     return scores
@@ -95,24 +84,79 @@ def cider(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> np.
     difference of length, times ten (Vedantam et al., 2015). Document frequencies come from these references, so a
     score depends on the whole set; of a single image every score is 0. Arguments and errors as in `bleu`.
     """
-    _check(candidates, references)
-    split = [[_all_grams(tokenize(truth)) for truth in truths] for truths in references]
-    seen: Counter[tuple[str, ...]] = Counter()
-    for truths in split:
-        seen.update({gram for truth in truths for gram in truth})
-    images = math.log(max(len(split), 1))
-    scores = np.zeros(len(candidates))
-    for i, candidate in enumerate(candidates):
-        said = _weigh(_all_grams(tokenize(candidate)), seen, images)
-        similar = [_similarity(said, _weigh(truth, seen, images)) for truth in split[i]]
-        scores[i] = 10.0 * float(np.mean(similar))
+    check(candidates, references)
+    split = _split(candidates, references)
+    similar = np.zeros(len(split.sentences))
+    lengths = np.zeros(len(split.sentences))
+    for n, (sentence, gram, count) in enumerate(_grams(split.sentences)):
+        size = gram.max(initial=0) + 1
+        key = split.owner[sentence] * size + gram
+        said = sentence < split.images
+        seen = np.bincount(np.unique(key[~said]) % size, minlength=size)
+        weight = count * (math.log(max(split.images, 1)) - np.log(np.maximum(seen, 1)))[gram]
+        norm = np.sqrt(np.bincount(sentence, weight**2, len(split.sentences)))
+        against = _look_up(key[~said], key[said], weight[said])
+        shared = np.minimum(against, weight[~said]) * weight[~said]
+        dot = np.bincount(sentence[~said], shared, len(split.sentences)).astype(float)
+        norms = norm * norm[split.owner]
+        similar += np.divide(dot, norms, out=dot, where=norms > 0) / MAX_N
+        if n == 1:  # the usual tool counts the length in pairs of words
+            lengths[:] = np.bincount(sentence, count, len(split.sentences))
+    similar *= np.exp(-((lengths - lengths[split.owner]) ** 2) / (2 * CIDER_SIGMA**2))
+    truths = slice(split.images, None)
+    sums = np.bincount(split.owner[truths], similar[truths], split.images)
+    scores: np.ndarray = 10.0 * sums / np.diff(split.first)
     return scores
 
 
-_Vectors = tuple[list[dict[tuple[str, ...], float]], np.ndarray, int]
+class _Split(NamedTuple):
+    """All sentences as words: first the candidates, then the references, those of one image together."""
+
+    sentences: list[tuple[str, ...]]
+    owner: np.ndarray  # image of each sentence
+    first: np.ndarray  # index of the first reference of each image, and one past the last
+    images: int
 
 
-def _check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+def _split(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> _Split:
+    images = len(candidates)
+    sizes = np.array([len(truths) for truths in references], dtype=np.int64)
+    sentences = [tokenize(text) for text in chain(candidates, *references)]
+    owner = np.concatenate([np.arange(images), np.repeat(np.arange(images), sizes)])
+    return _Split(sentences, owner, images + np.concatenate([[0], np.cumsum(sizes)]), images)
+
+
+def _grams(sentences: Sequence[Sequence[str]]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield for n = 1 to 4 the n-grams of all sentences, each once: sentence, number of the n-gram, how often.
+
+    Ordered by sentence, then n-gram.
+    """
+    numbers: dict[str, int] = {}
+    flat = [numbers.setdefault(word, len(numbers)) for words in sentences for word in words]
+    gram = np.array(flat, dtype=np.int64)
+    sentence = np.repeat(np.arange(len(sentences)), [len(words) for words in sentences])
+    for n in range(MAX_N):
+        if n:  # two n-grams that follow each other make the next longer one
+            together = sentence[:-1] == sentence[1:]
+            joined = (gram[:-1] * (gram.max(initial=0) + 1) + gram[1:])[together]
+            gram = np.unique(joined, return_inverse=True)[1]
+            sentence = sentence[:-1][together]
+        size = gram.max(initial=0) + 1
+        pairs, count = np.unique(sentence * size + gram, return_counts=True)
+        yield pairs // size, pairs % size, count
+
+
+def _look_up(keys: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """The value of each key, 0 for an unknown one; `known` is in ascending order."""
+    if known.size == 0:
+        return np.zeros(keys.shape, dtype=values.dtype)
+    place = np.minimum(np.searchsorted(known, keys), known.size - 1)
+    found: np.ndarray = np.where(known[place] == keys, values[place], 0)
+    return found
+
+
+def check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> None:
+    """Refuse what cannot be scored; arguments and errors as in `bleu`."""
     if len(candidates) != len(references):
         raise DataError("each caption has its references", found=f"{len(candidates)} and {len(references)}")
     for i, truths in enumerate(references):
@@ -120,41 +164,14 @@ def _check(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> No
             raise DataError(f"caption {i} needs a list of references", found=repr(truths), allowed="at least one")
 
 
-def _grams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-
-
-def _all_grams(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    grams: Counter[tuple[str, ...]] = Counter()
-    for n in range(1, MAX_N + 1):
-        grams.update(_grams(words, n))
-    return grams
-
-
 def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence."""
-    row = [0] * (len(other) + 1)
-    for word in one:
-        before = 0
-        for j, against in enumerate(other, start=1):
-            before, row[j] = row[j], before + 1 if word == against else max(row[j], row[j - 1])
-    return row[-1]
-
-
-def _weigh(grams: Counter[tuple[str, ...]], seen: Counter[tuple[str, ...]], images: float) -> _Vectors:
-    """TF-IDF vectors by n, their norms, and the length; the usual tool counts the length in pairs of words."""
-    vectors: list[dict[tuple[str, ...], float]] = [{} for _ in range(MAX_N)]
-    for gram, count in grams.items():
-        vectors[len(gram) - 1][gram] = count * (images - math.log(max(1, seen[gram])))
-    norms = np.array([math.sqrt(sum(value * value for value in vector.values())) for vector in vectors])
-    return vectors, norms, sum(count for gram, count in grams.items() if len(gram) == 2)
-
-
-def _similarity(said: _Vectors, truth: _Vectors) -> float:
-    penalty = math.exp(-((said[2] - truth[2]) ** 2) / (2 * CIDER_SIGMA**2))
-    values = []
-    for n in range(MAX_N):
-        norm = said[1][n] * truth[1][n]
-        dot = sum(min(v, truth[0][n].get(gram, 0.0)) * truth[0][n].get(gram, 0.0) for gram, v in said[0][n].items())
-        values.append(dot / norm if norm > 0 else dot)
-    return penalty * float(np.mean(values))
+    """Length of the longest common subsequence, a whole row of its table as the bits of one number (Hyyro, 2004)."""
+    places: dict[str, int] = {}
+    for i, word in enumerate(one):
+        places[word] = places.get(word, 0) | 1 << i
+    everywhere = (1 << len(one)) - 1
+    row = everywhere
+    for word in other:
+        met = row & places.get(word, 0)
+        row = (row + met | row - met) & everywhere
+    return len(one) - row.bit_count()

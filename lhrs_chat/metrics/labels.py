@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,12 +70,13 @@ def confusion(found: Sequence[str | None], wanted: Sequence[str], labels: Sequen
 
 @dataclass(frozen=True)
 class CountError:
-    """How far numbers are off, over those that could be read; `unread` is the share that could not."""
+    """How far numbers are off, in their unit, over those that could be read; `unread` is the share that could not."""
 
     exact: float  # share of all, unread ones wrong
     mae: float
     rmse: float
     bias: float
+    relative: float  # mean of |error| / |truth| over the truths that are not 0
     unread: float
 
 
@@ -89,16 +91,18 @@ def count_error(found: Sequence[float | None], wanted: Sequence[float]) -> Count
         DataError: lengths differ, or there is nothing.
     """
     _check(found, wanted)
-    off = np.array([a - b for a, b in zip(found, wanted, strict=True) if a is not None], dtype=float)
-    unread = 1.0 - off.size / len(wanted)
-    if off.size == 0:
-        return CountError(0.0, float("nan"), float("nan"), float("nan"), 1.0)
+    rows = np.array([(a, b) for a, b in zip(found, wanted, strict=True) if a is not None], dtype=float)
+    if rows.size == 0:
+        return CountError(0.0, math.nan, math.nan, math.nan, math.nan, 1.0)
+    off, truth = rows[:, 0] - rows[:, 1], rows[:, 1]
+    some = truth != 0
     return CountError(
         exact=float((off == 0).sum() / len(wanted)),
         mae=float(np.abs(off).mean()),
         rmse=float(np.sqrt((off**2).mean())),
         bias=float(off.mean()),
-        unread=float(unread),
+        relative=float(np.abs(off[some] / truth[some]).mean()) if some.any() else math.nan,
+        unread=1.0 - len(rows) / len(wanted),
     )
 
 

@@ -69,6 +69,38 @@ def test_oriented_iou_by_hand() -> None:
         boxes.oriented_iou(square, Box((0, 0, 1, 1), "unit"))
 
 
+def test_generalized_iou_by_hand_and_not_that_of_masks() -> None:
+    assert boxes.generalized_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7 - 2 / 9)
+    assert boxes.generalized_iou((0, 0, 1, 1), (3, 0, 4, 1)) == pytest.approx(-0.5)
+    assert boxes.generalized_iou((0, 0, 2, 2), (0, 0, 2, 2)) == 1.0
+    assert boxes.generalized_iou((1, 1, 1, 1), (1, 1, 1, 1)) == 0.0
+    with pytest.raises(DataError):
+        boxes.generalized_iou((2, 0, 1, 1), (0, 0, 1, 1))
+
+
+@given(RECT, RECT)
+@settings(deadline=None)
+def test_generalized_iou_is_never_above_the_iou(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float]
+) -> None:
+    value = boxes.generalized_iou(a, b)
+    assert -1 <= value <= boxes.iou(a, b) + 1e-12
+    assert value == pytest.approx(boxes.generalized_iou(b, a))
+
+
+@given(RECT, RECT, st.floats(0, math.pi), st.floats(0.2, 5))
+@settings(deadline=None)
+def test_oriented_iou_stays_when_both_boxes_are_turned_moved_and_stretched(
+    a: tuple[float, float, float, float], b: tuple[float, float, float, float], angle: float, scale: float
+) -> None:
+    def turned(box: tuple[float, float, float, float]) -> Box:
+        corners = [(box[0], box[1]), (box[2], box[1]), (box[2], box[3]), (box[0], box[3])]
+        cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+        return Box.oriented(tuple((x * cos - y * sin + 7, x * sin + y * cos - 3) for x, y in corners), "pixel")
+
+    assert boxes.oriented_iou(turned(a), turned(b)) == pytest.approx(boxes.iou(a, b), abs=1e-6)
+
+
 def test_acc_at_counts_the_threshold_itself_and_every_question() -> None:
     assert boxes.acc_at([0.5, 0.49, 0.0, 1.0]) == 0.5
     assert boxes.acc_at([0.5, 0.49, 0.0, 1.0], 0.7) == 0.25

@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lhrs_chat.errors import DataError
-from lhrs_chat.metrics.captions import bleu, cider, rouge_l, tokenize
+from lhrs_chat.metrics.captions import bleu, cider, rouge_l
+from lhrs_chat.metrics.words import tokenize
 
-GOLDENS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "caption_goldens.json").read_text())
+DATA = Path(__file__).parents[1] / "data"
+GOLDENS: dict[str, Any] = json.loads((DATA / "caption_goldens.json").read_text())
+WORDS: dict[str, Any] = json.loads((DATA / "caption_words.json").read_text())
 SETS = ["scenes", "short"]
 
 
@@ -31,6 +34,20 @@ def test_scores_equal_those_of_the_usual_tool(name: str) -> None:
     assert rouge_l(candidates, references).mean() == pytest.approx(golden["rouge_l"], abs=1e-6)
     assert cider(candidates, references) == pytest.approx(golden["cider_d_each"], abs=1e-6)
     assert cider(candidates, references).mean() == pytest.approx(golden["cider_d"], abs=1e-6)
+
+
+def test_scores_of_raw_captions_equal_those_of_the_usual_tool_with_its_own_tokenizer() -> None:
+    candidates = [row["candidate"] for row in WORDS["rows"]]
+    references = [row["references"] for row in WORDS["rows"]]
+    assert bleu(candidates, references) == pytest.approx(WORDS["bleu"], abs=1e-6)
+    assert rouge_l(candidates, references) == pytest.approx(WORDS["rouge_l_each"], abs=1e-6)
+    assert cider(candidates, references) == pytest.approx(WORDS["cider_d_each"], abs=1e-6)
+
+
+@pytest.mark.parametrize("row", WORDS["rows"], ids=lambda row: row["candidate"])
+def test_words_equal_those_of_the_usual_tool(row: dict[str, Any]) -> None:
+    assert list(tokenize(row["candidate"])) == row["candidate_words"]
+    assert [list(tokenize(text)) for text in row["references"]] == row["reference_words"]
 
 
 def test_bleu_by_hand() -> None:
@@ -72,12 +89,20 @@ def test_empty_captions_score_nothing() -> None:
     assert cider(["", "?"], references) == pytest.approx([0, 0])
 
 
+def test_a_set_without_any_word_can_be_scored() -> None:
+    assert bleu(["", "!"], [[""], ["."]]) == pytest.approx([0] * 4)
+    assert cider(["", "!"], [[""], ["."]]) == pytest.approx([0, 0])
+    assert rouge_l(["", "a"], [["."], [""]]) == pytest.approx([1, 0])  # as the usual tool: nothing equals nothing
+    for score in (rouge_l, cider):
+        assert score([], []).shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [
         ("A Ship, at sea.", ["a", "ship", "at", "sea"]),
         ("It isn't the ship's dock!", ["it", "is", "n't", "the", "ship", "'s", "dock"]),
-        ('well-known (old) "town"', ["well-known", "old", "town"]),
+        ('well-known (old) "town"', ["well-known", "-lrb-", "old", "-rrb-", "town"]),
         ("35 % of 1,234.5 m", ["35", "%", "of", "1,234.5", "m"]),
         ("the end... really -- yes; no: \u201cquoted\u201d", ["the", "end", "really", "yes", "no", "quoted"]),
         ("don\u2019t", ["do", "n't"]),
@@ -86,7 +111,39 @@ def test_empty_captions_score_nothing() -> None:
     ],
 )
 def test_tokenize(text: str, tokens: list[str]) -> None:
-    assert tokenize(text) == tokens
+    assert list(tokenize(text)) == tokens
+
+
+@given(st.text(max_size=60))
+@settings(deadline=None)
+def test_any_text_can_be_split(text: str) -> None:
+    words = tokenize(text)
+    assert all(words)
+    assert all(word == word.lower() for word in words)
+    assert tokenize(" ".join(["ship", text])) == tokenize(f"ship {text}")
+
+
+@pytest.mark.parametrize("text", ["<a " * 20_000, "a." * 20_000, "a" * 50_000 + "@", "1:" * 20_000, "a-" * 20_000])
+def test_splitting_a_hostile_text_takes_no_quadratic_time(text: str) -> None:
+    assert len("".join(tokenize(text))) <= len(text)
+
+
+def words_in_common(one: list[str], other: list[str]) -> int:
+    """The textbook table."""
+    table = np.zeros((len(one) + 1, len(other) + 1), dtype=int)
+    for i, a in enumerate(one, start=1):
+        for j, b in enumerate(other, start=1):
+            table[i, j] = table[i - 1, j - 1] + 1 if a == b else max(table[i - 1, j], table[i, j - 1])
+    return int(table[-1, -1])
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, max_size=80), st.lists(st.sampled_from("abcd"), min_size=1))
+@settings(deadline=None, max_examples=60)
+def test_rouge_counts_the_longest_common_subsequence(one: list[str], other: list[str]) -> None:
+    common = words_in_common(one, other)
+    precision, recall = common / len(one), common / len(other)
+    wanted = (1 + 1.44) * precision * recall / (recall + 1.44 * precision) if common else 0.0
+    assert rouge_l([" ".join(one)], [[" ".join(other)]]) == pytest.approx([wanted])
 
 
 def test_case_and_punctuation_make_no_difference() -> None:

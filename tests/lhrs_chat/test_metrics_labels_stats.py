@@ -50,6 +50,9 @@ def test_count_error_by_hand() -> None:
     assert error.rmse == pytest.approx(math.sqrt((0 + 1 + 9) / 3))
     assert error.bias == pytest.approx((0 + 1 - 3) / 3)
     assert error.unread == pytest.approx(1 / 4)
+    assert error.relative == pytest.approx((0 + 1 / 4 + 3 / 5) / 3)
+    assert labels.count_error([3, 2], [0, 4]).relative == pytest.approx(1 / 2)  # of a truth of 0 there is no share
+    assert math.isnan(labels.count_error([3], [0]).relative)
     nothing = labels.count_error([None], [3])
     assert (nothing.exact, nothing.unread) == (0.0, 1.0)
     assert math.isnan(nothing.mae)
