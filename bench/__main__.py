@@ -1,10 +1,10 @@
-"""Command line: `python -m bench`, all measurements in one run as a Markdown table."""
+"""Command line: `python -m bench`, all measurements in one run, a Markdown table each."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench import memory, startup
@@ -12,51 +12,81 @@ from bench.row import Row, table
 from lhrs_chat.errors import LhrsError
 
 RESULTS = Path(__file__).parent / "results.md"
-PARTS = ("startup", "memory", "generation", "bridge")
+TITLE = "# Measured by `make bench`"
+
+
+# What loads torch is imported when its turn comes; the others are measured without it.
+def _conversion(model: str) -> list[Row]:
+    from bench.conversion import measure
+
+    return [measure()]
 
 
 def _generation(model: str) -> list[Row]:
-    from bench.generation import measure  # loads torch; the others are measured without it
+    from bench.generation import measure
 
     return measure(model)
 
 
-def _bridge() -> list[Row]:
+def _second_turn(model: str) -> list[Row]:
+    from bench.second_turn import measure
+
+    return [measure()]
+
+
+def _bridge(model: str) -> list[Row]:
     from bench.bridge import measure
 
     return measure()
 
 
+PARTS: dict[str, Callable[[str], list[Row]]] = {
+    "startup": lambda model: [startup.measure()],
+    "memory": lambda model: [memory.measure()],
+    "conversion": _conversion,
+    "generation": _generation,
+    "second_turn": _second_turn,
+    "bridge": _bridge,
+}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the table; 1 when a target is missed, 2 on a user's error."""
+    """Measure, print the tables; 1 when a target is missed, 2 on a user's error."""
     parser = argparse.ArgumentParser(prog="bench", description="Measure speed and memory as ratios.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--model", default="lhrs-nano", help="preset or folder of ours (%(default)s)")
-    parser.add_argument("--write", action="store_true", help=f"also write {RESULTS.name} beside this program")
+    parser.add_argument(
+        "--write", action="store_true", help=f"also put what was measured into {RESULTS.name} beside this program"
+    )
     args = parser.parse_args(argv)
     unknown = [part for part in args.parts if part not in PARTS]
     if unknown:
         parser.error(f"unknown part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    measure: dict[str, Callable[[], list[Row]]] = {
-        "startup": lambda: [startup.measure()],
-        "memory": lambda: [memory.measure()],
-        "generation": lambda: _generation(args.model),
-        "bridge": _bridge,
-    }
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {}
     try:
         for part in PARTS:
             if part in args.parts or not args.parts:
                 sys.stderr.write(f"measuring {part}\n")
-                rows.extend(measure[part]())
+                rows[part] = PARTS[part](args.model)
     except LhrsError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    text = table(rows)
-    sys.stdout.write(text)
+    measured = {part: table(found) for part, found in rows.items()}
+    sys.stdout.write(page(measured))
     if args.write:
-        RESULTS.write_text(f"# Measured by `make bench`\n\n{text}", encoding="utf-8")
-    return 1 if any(row.passed is False for row in rows) else 0
+        old = sections(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        RESULTS.write_text(page({**old, **measured}), encoding="utf-8")
+    return 1 if any(row.passed is False for found in rows.values() for row in found) else 0
+
+
+def page(tables: Mapping[str, str]) -> str:
+    """Put the tables of the parts under each other."""
+    return "\n".join([f"{TITLE}\n", *(f"## {part}\n\n{tables[part]}" for part in PARTS if part in tables)])
+
+
+def sections(text: str) -> dict[str, str]:
+    """Take a page of `page` apart again."""
+    return {part: rest.strip() + "\n" for part, _, rest in (each.partition("\n") for each in text.split("\n## ")[1:])}
 
 
 if __name__ == "__main__":

@@ -24,15 +24,20 @@ BRIDGE_TARGET = 2.0
 NEAR = 1e-4
 
 
-def bridges() -> tuple[MoeAttnPooler, MoeAttnPooler]:
-    """Make the bridge twice with one set of random weights, folded and unfolded, in evaluation mode."""
+def random_bridge(out_width: int, **more: bool) -> MoeAttnPooler:
+    """Make the bridge in its published size, for a language model of `out_width`, in evaluation mode."""
     settings = {key: value for key, value in load_preset(PRESET).bridge.items() if key != "name"}
     levels = len(settings["queries"])
-    shape = BridgeShape((WIDTH,) * levels, (GRID,) * levels, OUT_WIDTH)
+    shape = BridgeShape((WIDTH,) * levels, (GRID,) * levels, out_width)
     torch.manual_seed(0)
-    folded = build(settings, shape).requires_grad_(False).eval()
+    return build({**settings, **more}, shape).requires_grad_(False).eval()
+
+
+def bridges() -> tuple[MoeAttnPooler, MoeAttnPooler]:
+    """Make the bridge twice with one set of random weights, folded and unfolded."""
+    folded = random_bridge(OUT_WIDTH)
     with torch.device("meta"):
-        unfolded = build({**settings, "fold": False}, shape).requires_grad_(False).eval()
+        unfolded = random_bridge(OUT_WIDTH, fold=False)
     unfolded.load_state_dict(folded.state_dict(), assign=True)
     return folded, unfolded
 

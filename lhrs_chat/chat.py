@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -105,13 +106,15 @@ class ChatSession:
         self._unseen.append(number)
         return number
 
-    def ask(self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> Answer:
+    def ask(
+        self, question: str, *, max_new_tokens: int = 128, temperature: float | None = None, seed: int = 0
+    ) -> Answer:
         """Ask, and return the answer when it is complete; see `stream`."""
         pieces = self.stream(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
         return next(piece for piece in pieces if isinstance(piece, Answer))
 
     def stream(
-        self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0
+        self, question: str, *, max_new_tokens: int = 128, temperature: float | None = None, seed: int = 0
     ) -> Iterator[str | Answer]:
         """Ask, and yield the words as they come, then the `Answer`.
 
@@ -120,7 +123,7 @@ class ChatSession:
         Args:
             question: plain language.
             max_new_tokens: the longest answer.
-            temperature: 0 for the likeliest words, above for sampling.
+            temperature: 0 for the likeliest words, above for sampling; None: as the model was published.
             seed: of the sampling.
 
         Raises:
@@ -253,7 +256,7 @@ class ChatSession:
             boxes=evidence.said_boxes(done.text, dialect, question, size_px, sent_px, placement),
             masks=tuple(cover.mask for cover in measured if cover.mask is not None),
             numbers=(*said, *(number for cover in measured for number in cover.numbers)),
-            confidence=done.confidence,
+            confidence=None if math.isnan(done.confidence) else done.confidence,
             options=dict(done.options),
         )
 
@@ -271,13 +274,18 @@ class Assistant:
     backend: Backend
 
     @staticmethod
-    def open(model: str = "lhrs-nano") -> Assistant:
+    def open(model: str = "lhrs-nano", *, dtype: str = "auto", quantise: str = "none") -> Assistant:
         """Open a preset, a local folder or a hub id.
 
+        Args:
+            model: which one.
+            dtype: `float32`, `bfloat16`, `float16`, or `auto` for the format in which the weights are stored.
+            quantise: `8bit` or `4bit` for a smaller language model, through bitsandbytes, or `none`.
+
         Raises:
-            LhrsError: the model is not known, or its weights are missing or damaged.
+            LhrsError: the model is not known, its weights are missing or damaged, or this machine cannot quantise.
         """
-        return Assistant(open_backend(model))
+        return Assistant(open_backend(model, dtype=dtype, quantise=quantise))
 
     def session(self) -> ChatSession:
         """Begin a conversation."""
@@ -289,7 +297,7 @@ class Assistant:
         question: str,
         *,
         max_new_tokens: int = 128,
-        temperature: float = 0.0,
+        temperature: float | None = None,
         seed: int = 0,
     ) -> Answer:
         """Ask one question about one image or several; see `ChatSession.stream`.
@@ -298,7 +306,7 @@ class Assistant:
             image: an image, or a list of images in the order they are spoken of.
             question: plain language.
             max_new_tokens: the longest answer.
-            temperature: 0 for the likeliest words, above for sampling.
+            temperature: 0 for the likeliest words, above for sampling; None: as the model was published.
             seed: of the sampling.
 
         Raises:

@@ -24,6 +24,8 @@ PURPOSE: dict[str, str] = {  # extra -> what cannot be done without it
     "eval": "benchmarks (lhrs-chat eval)",
     "prep": "large data preparation (lhrs-chat prep)",
     "demo": "the browser demo (lhrs-chat demo)",
+    "captions": "METEOR and SPICE, which run on Java",
+    "quantise": "language models in 4 or 8 bits (--quantise); never needed to run",
     "deepspeed": "training on several GPUs with ZeRO; never needed to run",
     "flash": "faster attention on CUDA GPUs; never needed to run",
     "browser": "the browser test of the demo (make test-browser)",

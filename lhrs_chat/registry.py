@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 FOLDER_VARIABLE = "LHRS_CHAT_WHEELS"
 CACHE_VARIABLE = "LHRS_CHAT_CACHE"
 SUFFIXES = (".whl", ".tar.gz", ".zip")
+NOTE_SUFFIX = ".sha256"
 TIMEOUT_S = 3600
 CHUNK_BYTES = 1 << 20
 
@@ -102,8 +103,19 @@ def unpack(
     return {name: folder / name for name in files}
 
 
+def note_hash(path: Path) -> None:
+    """Write the hash of a file beside it, for `intact`."""
+    _note(path).write_text(file_sha256(path) + "\n", encoding="ascii")
+
+
+def all_intact(folder: Path) -> bool:
+    """Tell whether a folder holds files with noted hashes, and each of them is there and has its hash."""
+    notes = list(folder.glob(f"*{NOTE_SUFFIX}"))
+    return bool(notes) and all(intact(note.with_suffix("")) for note in notes)
+
+
 def intact(path: Path) -> bool:
-    """Tell whether a file that `extract` wrote is there with the hash it was written with."""
+    """Tell whether a file is there with the hash that was noted when it was written."""
     note = _note(path)
     return path.is_file() and note.is_file() and note.read_text(encoding="ascii").strip() == file_sha256(path)
 
@@ -141,8 +153,8 @@ def file_sha256(path: Path) -> str:
 
 
 def _note(path: Path) -> Path:
-    """Where the hash of an unpacked file is kept."""
-    return path.with_name(f"{path.name}.sha256")
+    """Where the hash of a file is kept."""
+    return path.with_name(f"{path.name}{NOTE_SUFFIX}")
 
 
 def _plain(name: str) -> str:

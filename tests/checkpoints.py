@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,10 +21,9 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from lhrs_chat.models.bridges import BRIDGES, BridgeShape
-
 DATA = Path(__file__).parent / "data"
 NAMES = {"lhrs-bot": "lhrs", "lhrs-bot-nova": "nova"}
+SYSTEMS = tuple(NAMES)
 
 Tensors = dict[str, torch.Tensor]
 
@@ -47,7 +47,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "bos_token_id": 1,
             "eos_token_id": 2,
         },
-        "bridge": {"queries": [7, 3], "num_layers": 3, "num_heads": 2, "width": 16, "mlp_ratio": 2.5},
+        "bridge": {"queries": (7, 3), "layers": 3, "heads": 2, "width": 16, "inner": 40},
         "taps": (1, 3),
     },
     "lhrs-bot-nova": {
@@ -69,14 +69,7 @@ SIZES: dict[str, dict[str, Any]] = {
             "bos_token_id": 315,
             "eos_token_id": 319,
         },
-        "bridge": {
-            "queries": [5, 4, 3, 2],
-            "num_layers": 1,
-            "num_heads": 8,
-            "mlp_ratio": 3.0,
-            "num_experts": 3,
-            "top_k": 1,
-        },
+        "bridge": {"queries": (5, 4, 3, 2), "layers": 1, "heads": 8, "inner": 96, "experts": 3, "top_k": 1},
         "taps": (1, 2, 3, 4),
     },
 }
@@ -90,7 +83,8 @@ class Published:
     folder: Path
     options: tuple[str, ...]
     """What the weights do not tell, as options of `lhrs-chat convert`."""
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, Tensors] = field(default_factory=dict)
+    """Tensors: of a random checkpoint `tower`, `bridge`, `llm` and `lora`, as stored; of a recorded one `merged`."""
 
     def words(self, out: Path, *more: str) -> list[str]:
         """The command that converts it."""
@@ -147,6 +141,20 @@ def recorded(system: str, folder: Path) -> Published:
     return Published(system, folder, ("--heads", "4"), {"merged": below(tensors, "merged_llm.")})
 
 
+@dataclass(frozen=True)
+class Bridge:
+    """Sizes of a bridge; a dense one where `experts` is 0, and always dense in LHRS-Bot."""
+
+    queries: tuple[int, ...]
+    layers: int
+    heads: int
+    inner: int
+    width: int | None = None
+    """Of the queries; the tower's where left out."""
+    experts: int = 0
+    top_k: int = 2
+
+
 def random(
     system: str,
     folder: Path,
@@ -155,76 +163,146 @@ def random(
     llm: Mapping[str, Any],
     bridge: Mapping[str, Any],
     taps: tuple[int, ...],
-    rank: int = 3,
-    alpha: int = 5,
+    kept: int | None = None,
+    head: bool = True,
+    lora: tuple[int, int] | None = (3, 5),
+    rows: int | None = None,
+    table: bool = True,
+    storage: Mapping[str, torch.dtype] = MappingProxyType({}),
+    wrapped: str | None = None,
     shards: int = 1,
 ) -> Published:
-    """Write a random checkpoint of any size; `parts` of the result keeps its tower, bridge and changed language model.
+    """Write a random checkpoint of any size, from the published lists of names alone.
 
-    `tower`, `llm` and `bridge` are the configurations of transformers and of our bridge; the tower's layers are all
-    counted, the one that Nova cuts too.
+    Args:
+        system: `lhrs-bot` or `lhrs-bot-nova`.
+        folder: where to.
+        tower: its configuration; the layers are all counted, the one that Nova cuts too.
+        llm: configuration of the base language model.
+        bridge: fields of `Bridge`.
+        taps: tapped `hidden_states`.
+        kept: layers of the tower that are stored; as published where left out.
+        head: whether the unused head of Nova's tower is stored.
+        lora: rank and alpha of TextLoRA; None leaves it out.
+        rows: of the tables of tokens in TextLoRA; None leaves them out.
+        table: whether FINAL.pt of LHRS-Bot holds a copy of the base model's table.
+        storage: how `tower`, `bridge`, `llm` and `lora` are stored; float32 where left out.
+        wrapped: put FINAL.pt's content one level down, below this key.
+        shards: files of the base language model, at least.
     """
-    name = NAMES[system]
-    nova = name == "nova"
+    nova, sizes = NAMES[system] == "nova", Bridge(**bridge)
     vision = (SiglipVisionConfig if nova else CLIPVisionConfig)(**tower)
-    kept = type(vision)(**{**tower, "num_hidden_layers": vision.num_hidden_layers - int(nova)})
-    eyes = shake((SiglipVisionModel if nova else CLIPVisionModel)(kept))
-    grid = (vision.image_size // vision.patch_size,) * 2
-    text = LlamaConfig(**{"initializer_range": 0.2, **llm})
-    base = AutoModelForCausalLM.from_config(text)
-    shape = BridgeShape((vision.hidden_size,) * len(taps), (grid,) * len(taps), text.hidden_size)
-    pooler = shake(BRIDGES.get("moe_attn_pooler" if nova else "attn_pooler").build(dict(bridge), shape))
-
-    for sub in ("base_llm", "TextLoRA", "vision_tower"):
+    for sub in ("base_llm", "vision_tower"):
         (folder / sub).mkdir(parents=True)
-    for file in (DATA / f"{name}_tiny_tokenizer").iterdir():
-        shutil.copyfile(file, folder / "base_llm" / file.name)
-    base.save_pretrained(folder / "base_llm", max_shard_size=base.num_parameters() * 4 // shards + 1)
-    rewrite_json(folder / "base_llm" / "config.json", eos_token_id=text.eos_token_id)
-    (folder / "base_llm" / "generation_config.json").unlink(missing_ok=True)
-    shutil.copyfile(
-        DATA / f"ckpt_{name}" / "vision_tower" / "preprocessor_config.json",
-        folder / "vision_tower" / "preprocessor_config.json",
-    )
-    side = {"height": vision.image_size, "width": vision.image_size}
-    sizes = {"size": side} if nova else {"size": {"shortest_edge": vision.image_size}, "crop_size": side}
-    rewrite_json(folder / "vision_tower" / "preprocessor_config.json", **sizes)
-    (folder / "vision_tower" / "config.json").write_text(json.dumps({"vision_config": vision.to_dict()}))
-
-    changed = base.state_dict()
-    lora = _lora(changed, rank)
-    targets = sorted({key.removeprefix("base_model.model.").split(".lora_")[0] for key in lora})
-    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none", "target_modules": targets}
-    (folder / "TextLoRA" / "adapter_config.json").write_text(json.dumps({**config, "task_type": "CAUSAL_LM"}))
-    save_file(lora, folder / "TextLoRA" / "adapter_model.safetensors", metadata={"format": "pt"})
-    with torch.no_grad():
-        for target in targets:
-            a, b = (lora[f"base_model.model.{target}.lora_{side}.weight"] for side in "AB")
-            changed[f"{target}.weight"] += (alpha / rank) * (b @ a)
-    rgb = {f"encoder.vision_model.{key}": tensor for key, tensor in eyes.state_dict().items()}
-    table = {} if nova else {"weight": changed["model.embed_tokens.weight"].clone()}
-    other = {"rgb_pooler": dict(pooler.state_dict()), "text_proj": {}, "embed_tokens": table, "lm_head": {}}
-    torch.save({"rgb_ckpt": rgb, "other_ckpt": other}, folder / "FINAL.pt")
-    options = ["--heads", str(bridge["num_heads"]), "--queries", ",".join(map(str, bridge["queries"]))]
+    dtypes = {part: storage.get(part, torch.float32) for part in ("tower", "bridge", "llm", "lora")}
+    llm_state = _write_llm(system, folder / "base_llm", llm, dtypes["llm"], shards)
+    _write_tower_files(system, folder / "vision_tower", vision)
+    layers = vision.num_hidden_layers - int(nova) if kept is None else kept
+    parts = {
+        "tower": _cast(_tower_state(vision, layers, head), dtypes["tower"]),
+        "bridge": _cast(_bridge_state(nova, sizes, vision.hidden_size, llm["hidden_size"]), dtypes["bridge"]),
+        "llm": llm_state,
+        "lora": {} if lora is None else _write_lora(folder / "TextLoRA", llm_state, *lora, rows, dtypes["lora"]),
+    }
+    rgb = {f"encoder.vision_model.{key}": tensor for key, tensor in parts["tower"].items()}
+    copy = {"weight": llm_state["model.embed_tokens.weight"].clone()} if table and not nova else {}
+    other = {"rgb_pooler": parts["bridge"], "text_proj": {}, "embed_tokens": copy, "lm_head": {}}
+    content = {"rgb_ckpt": rgb, "other_ckpt": other}
+    torch.save({wrapped: content} if wrapped else content, folder / "FINAL.pt")
+    options = ["--heads", str(sizes.heads), "--queries", ",".join(map(str, sizes.queries))]
     options += ["--taps", ",".join(map(str, taps))]
-    options += ["--top-k", str(bridge["top_k"])] if "top_k" in bridge else []
-    return Published(system, folder, tuple(options), {"tower": eyes, "bridge": pooler, "llm": base})
+    options += ["--top-k", str(sizes.top_k)] if sizes.experts else []
+    options += [] if kept is None else ["--layers", str(kept)]
+    return Published(system, folder, tuple(options), parts)
 
 
-def shake(module: torch.nn.Module) -> Any:
-    """Fill every tensor with random numbers, norms and biases too, and switch to evaluation."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.copy_(torch.randn_like(parameter) * (0.2 if parameter.dim() > 1 else 0.1))
-    return module.eval()
-
-
-def _lora(state: Mapping[str, torch.Tensor], rank: int) -> Tensors:
-    """A random LoRA on every linear layer but the head."""
+def filled(shapes: Mapping[str, tuple[int, ...]]) -> Tensors:
+    """Random tensors: matrices that keep the size of what they are multiplied with, scales of norms around 1."""
     made = {}
-    for name, tensor in state.items():
-        if tensor.dim() == 2 and name.endswith("_proj.weight"):
-            inner = f"base_model.model.{name.removesuffix('.weight')}"
-            made[f"{inner}.lora_A.weight"] = torch.randn(rank, tensor.shape[1]) * 0.1
-            made[f"{inner}.lora_B.weight"] = torch.randn(tensor.shape[0], rank) * 0.1
+    for name, shape in shapes.items():
+        spread = 0.1 if len(shape) == 1 else torch.Size(shape[1:]).numel() ** -0.5
+        norm = len(shape) == 1 and name.endswith("weight")
+        made[name] = torch.randn(shape) * spread + float(norm)
     return made
+
+
+def _cast(tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+
+
+def _write_llm(system: str, folder: Path, llm: Mapping[str, Any], dtype: torch.dtype, shards: int) -> Tensors:
+    """Write a base language model with the recorded tokenizer; return its tensors."""
+    for file in (DATA / f"{NAMES[system]}_tiny_tokenizer").iterdir():
+        shutil.copyfile(file, folder / file.name)
+    text = LlamaConfig(**llm)
+    base = AutoModelForCausalLM.from_config(text).to(dtype)
+    base.load_state_dict(filled({name: tuple(tensor.shape) for name, tensor in base.named_parameters()}), strict=False)
+    base.save_pretrained(folder, max_shard_size=base.num_parameters() * dtype.itemsize // shards + 1)
+    rewrite_json(folder / "config.json", eos_token_id=text.eos_token_id)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    return {name: tensor.detach() for name, tensor in base.named_parameters()}
+
+
+def _write_tower_files(system: str, folder: Path, vision: SiglipVisionConfig | CLIPVisionConfig) -> None:
+    given = DATA / f"ckpt_{NAMES[system]}" / "vision_tower" / "preprocessor_config.json"
+    shutil.copyfile(given, folder / given.name)
+    side = {"height": vision.image_size, "width": vision.image_size}
+    old = {"size": {"shortest_edge": vision.image_size}, "crop_size": side}
+    rewrite_json(folder / given.name, **(old if isinstance(vision, CLIPVisionConfig) else {"size": side}))
+    (folder / "config.json").write_text(json.dumps({"vision_config": vision.to_dict()}))
+
+
+def _tower_state(vision: SiglipVisionConfig | CLIPVisionConfig, layers: int, head: bool) -> Tensors:
+    stored = type(vision)(**{**vision.to_dict(), "num_hidden_layers": layers})
+    with torch.device("meta"):
+        own = (SiglipVisionModel if isinstance(vision, SiglipVisionConfig) else CLIPVisionModel)(stored).state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    return filled({name: shape for name, shape in shapes.items() if head or not name.startswith("head.")})
+
+
+def _bridge_state(nova: bool, sizes: Bridge, encoder_width: int, out: int) -> Tensors:
+    """The published names and shapes of `rgb_pooler`."""
+    width, inner = sizes.width or encoder_width, sizes.inner
+    shapes: dict[str, tuple[int, ...]] = {"query": (1, sum(sizes.queries), width)}
+    norms = ["layernorm_query", "layernorm_kv", "layernorm_post"] if nova else []
+    for i in range(sizes.layers):
+        norms += [f"layers.{i}.{name}" for name in ("ln_1", "ln_1_kv", "ln_2")]
+        attention, mlp = f"layers.{i}.attn", f"layers.{i}.mlp"
+        shapes |= {f"{attention}.in_proj_weight": (3 * width, width), f"{attention}.in_proj_bias": (3 * width,)}
+        shapes |= {f"{attention}.out_proj.weight": (width, width), f"{attention}.out_proj.bias": (width,)}
+        if not sizes.experts:
+            shapes |= {f"{mlp}.c_fc.weight": (inner, width), f"{mlp}.c_fc.bias": (inner,)}
+            shapes |= {f"{mlp}.c_proj.weight": (width, inner), f"{mlp}.c_proj.bias": (width,)}
+            continue
+        shapes |= {f"{mlp}.gate.gate_network.0.weight": (sizes.experts, width)}
+        shapes |= {f"{mlp}.gate.gate_network.2.weight": (sizes.experts, sizes.experts)}
+        shapes |= {f"{mlp}.gate.weight_noise.weight": (sizes.experts, width)}
+        for e in range(sizes.experts):
+            experts = f"{mlp}.calculator.experts"
+            shapes |= {f"{experts}.weight_up.{e}": (inner, width), f"{experts}.bias_up.{e}": (inner,)}
+            shapes |= {f"{experts}.weight_down.{e}": (inner, width), f"{experts}.bias_down.{e}": (width,)}
+    shapes |= {f"{norm}.{side}": (width,) for norm in norms for side in ("weight", "bias")}
+    shapes |= {"out_proj.weight": (out, width), "out_proj.bias": (out,)}
+    shapes |= {"in_proj.weight": (width, encoder_width), "in_proj.bias": (width,)} if width != encoder_width else {}
+    return filled(shapes)
+
+
+def _write_lora(
+    folder: Path, llm: Mapping[str, torch.Tensor], rank: int, alpha: int, rows: int | None, dtype: torch.dtype
+) -> Tensors:
+    """Write a random LoRA on every linear layer but the head, and tables of `rows` tokens beside it."""
+    folder.mkdir()
+    targets = [name.removesuffix(".weight") for name in llm if name.endswith("_proj.weight")]
+    lora: Tensors = {}
+    for target in targets:
+        out, inner = llm[f"{target}.weight"].shape
+        sides = filled({"A": (rank, inner), "B": (out, rank)})
+        lora |= {f"base_model.model.{target}.lora_{side}.weight": tensor.to(dtype) for side, tensor in sides.items()}
+    for name in ("model.embed_tokens.weight", "lm_head.weight") if rows is not None else ():
+        old = llm.get(name, llm["model.embed_tokens.weight"])  # the head may be tied to the table
+        new = filled({name: (rows - len(old), old.shape[1])})[name]
+        lora[f"base_model.model.{name}"] = torch.cat([old.to(dtype), new.to(dtype)])
+    config = {"peft_type": "LORA", "r": rank, "lora_alpha": alpha, "bias": "none", "target_modules": targets}
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "task_type": "CAUSAL_LM"}))
+    save_file(lora, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return lora

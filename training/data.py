@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,25 @@ log = logging.getLogger(__name__)
 WINDOW = 32  # batches that are sorted together
 
 
+class Drawn(Protocol):
+    """What is drawn from the mix: it knows where it comes from."""
+
+    @property
+    def source(self) -> str:
+        """Name of the data set."""
+
+
+class Long(Protocol):
+    """What is grouped: it knows how many tokens it has."""
+
+    def __len__(self) -> int:
+        """Return the number of tokens."""
+
+
+D = TypeVar("D", bound=Drawn)
+L = TypeVar("L", bound=Long)
+
+
 def file_of(sample: Sample) -> str:
     """Return the picture file of a row.
 
@@ -33,11 +53,11 @@ def file_of(sample: Sample) -> str:
     return sample.images[0].path
 
 
-def plan(items: Sequence[Sample], part: DataPart, rng: np.random.Generator) -> list[Sample]:
+def plan(items: Sequence[D], part: DataPart, rng: np.random.Generator) -> list[D]:
     """Draw one pass: each item as often as the mix says of its source, in random order."""
-    drawn: list[Sample] = []
+    drawn: list[D] = []
     for item in items:
-        share = part.mix.get(item.source, 0.0)
+        share = part.share(item.source)
         drawn += [item] * (int(share) + int(rng.random() < share % 1))
     return [drawn[i] for i in rng.permutation(len(drawn))]
 
@@ -87,15 +107,15 @@ class Tokens:
         return Pack(file, prefix, tuple(branches))
 
 
-def group_by_length(made: Sequence[Pack], batch: int, rng: np.random.Generator) -> list[Pack]:
-    """Order packs so that those of one batch are about equally long: less of the batch is padding."""
+def group_by_length(made: Sequence[L], batch: int, rng: np.random.Generator) -> list[L]:
+    """Order rows so that those of one batch are about equally long: less of the batch is padding."""
     window = batch * WINDOW
-    batches: list[list[Pack]] = []
+    batches: list[list[L]] = []
     for start in range(0, len(made), window):
         near = sorted(made[start : start + window], key=len)
         cut = [near[i : i + batch] for i in range(0, len(near), batch)]
         batches += [cut[i] for i in rng.permutation(len(cut))]
-    return [pack for group in batches for pack in group]
+    return [row for group in batches for row in group]
 
 
 def packs(part: DataPart, processor: LhrsProcessor, batch: int, seed: int) -> list[Pack]:

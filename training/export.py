@@ -1,39 +1,55 @@
-"""`python -m training.export RUN`: put what a run trained into its preset, in half precision, with how it was made."""
+"""`python -m training.export RUN`: put what a run trained into its preset, in half precision, with how it was made.
+
+With `--model OUT` it writes the whole model instead, the adapter merged, as a folder that every verb takes as --model.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lhrs_chat.errors import LhrsError, WeightsError
-from lhrs_chat.presets import load_preset
+from lhrs_chat.models.convert._writing import check_out, whole_folder
+from lhrs_chat.presets import RECORD, load_preset
+from lhrs_chat.registry import file_sha256
 
+from .adapter import has_adapter
 from .recipe import Recipe, load_recipe
+from .start import BRIDGE, prepare
 
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 40_000_000
-WEIGHTS = ("bridge.safetensors", "adapter_model.safetensors")
+WEIGHTS = (BRIDGE, "adapter_model.safetensors")
 
 
 def export(run: Path) -> Path:
     """Copy the trained parts of `run` to the folder of its preset.
 
     Raises:
-        WeightsError: the run is not finished, or its parts are larger than a repository should carry.
+        WeightsError: the run is not finished, its preset ships no trained parts, or they are larger than a repository
+            should carry.
     """
-    missing = [name for name in (*WEIGHTS, "recipe.yaml", "loss.jsonl") if not (run / name).exists()]
-    if missing:
-        raise WeightsError("this run is not finished", found=f"no {', '.join(missing)} in {run}")
-    recipe: Recipe = load_recipe(str(run / "recipe.yaml"), [])
-    folder = load_preset(recipe.preset).trained_folder
+    recipe = _finished(run, WEIGHTS)
+    preset = load_preset(recipe.preset)
+    if not preset.trained:
+        raise WeightsError(
+            "this preset ships nothing that was trained here",
+            found=preset.name,
+            next_step="write the whole model to a folder of its own with --model OUT",
+        )
+    folder = preset.trained_folder
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
     for name in WEIGHTS:
@@ -54,6 +70,40 @@ def export(run: Path) -> Path:
     return folder
 
 
+def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write the whole model of `run`, with what it and the stages before it trained, to the new folder `out`.
+
+    Raises:
+        LhrsError: the run is not finished, or `out` is there already; nothing is written.
+    """
+    check_out(out)
+    recipe = _finished(run, (BRIDGE,))
+    made = dataclasses.replace(recipe, start=run, lora="continue" if has_adapter(run) else None, place_words=False)
+    model, processor = prepare(made)
+    inner: Any = model.language_model
+    if isinstance(inner, PeftModel):
+        model.language_model = inner.merge_and_unload()
+    nn.Module.to(model, dtype)
+    with whole_folder(out) as scratch:
+        model.save_pretrained(scratch)
+        processor.save_pretrained(scratch)
+        made_from, files = (
+            {path.name: file_sha256(path) for path in sorted(folder.glob("*.safetensors"))} for folder in (run, scratch)
+        )
+        record = {"preset": recipe.preset, "trained": made_from, "files": files}
+        (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+    log.info("the model is in %s", out)
+    return out
+
+
+def _finished(run: Path, parts: tuple[str, ...]) -> Recipe:
+    """Read the recipe of a run that has written its `parts`."""
+    missing = [name for name in (*parts, "recipe.yaml", "loss.jsonl") if not (run / name).exists()]
+    if missing:
+        raise WeightsError("this run is not finished", found=f"no {', '.join(missing)} in {run}")
+    return load_recipe(str(run / "recipe.yaml"), [])
+
+
 def _stages(run: Path, recipe: Recipe) -> list[Path]:
     """List the folders of a run and of the stages that it began from, last first."""
     found = [run]
@@ -67,10 +117,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.export", description="Ship what a run trained.")
     parser.add_argument("run", type=Path, help="folder of a finished run")
+    parser.add_argument("--model", type=Path, metavar="OUT", help="write the whole model to this new folder instead")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of --model (%(default)s)"
+    )
     args = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        export(args.run)
+        if args.model is None:
+            export(args.run)
+        else:
+            export_model(args.run, args.model, getattr(torch, args.dtype))
     except LhrsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as PilImage
 
 from lhrs_chat.models.encoders import EncoderModule
 from lhrs_chat.models.processing import LhrsImageProcessor
+
+from .pictures import pixels_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class FeatureStore:
             record.write_text(json.dumps(self.files))
         self.levels = [np.load(self._array(f"level{i}"), mmap_mode="r+") for i in range(len(self.shapes))]
         self.done = np.load(self._array("done"), mmap_mode="r+")
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
         self._fill(encoder, processor)
 
     def _array(self, name: str) -> Path:
@@ -84,7 +86,8 @@ class FeatureStore:
         log.info("features: %d pictures, %d reused", len(self.files), len(self.files) - len(missing))
         for start in range(0, len(missing), BATCH):
             rows = missing[start : start + BATCH]
-            pixels = torch.stack([processor.one(_picture(self.files[row])) for row in rows])
+            pixels = pixels_of(processor, [self.files[row] for row in rows])
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
             for store, level in zip(self.levels, encoder(pixels), strict=True):
                 store[rows] = level.numpy().astype(np.float16)
             self.done[rows] = True
@@ -97,8 +100,3 @@ class FeatureStore:
         """Return the levels of `files`, one (B, N, D) float32 tensor each."""
         rows = [self.row[file] for file in files]
         return tuple(torch.from_numpy(level[rows].astype(np.float32)) for level in self.levels)
-
-
-def _picture(file: str) -> PilImage.Image:
-    with PilImage.open(file) as picture:
-        return picture.convert("RGB")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-IGNORED = -100
+from .labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Batch:
     attention_mask: torch.Tensor
 
 
-def collate(packs: Sequence[Pack], pad_id: int) -> Batch:
-    """Lay packs side by side, padded on the right."""
-    length = max(len(pack) for pack in packs)
+def collate(packs: Sequence[Pack], pad_id: int, multiple: int = 1) -> Batch:
+    """Lay packs side by side, padded on the right to a multiple of `multiple` tokens."""
+    length = -(-max(len(pack) for pack in packs) // multiple) * multiple
     shape = (len(packs), length)
     ids = torch.full(shape, pad_id, dtype=torch.long)
     labels = torch.full(shape, IGNORED, dtype=torch.long)

@@ -6,22 +6,19 @@ The frozen set is a folder with `probe.jsonl`, one question a row, and `images/`
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
-
 from lhrs_chat.errors import DataError, GeoError
 from lhrs_chat.geo.frames import convert
 from lhrs_chat.metrics import boxes as box_metrics
-from lhrs_chat.metrics import captions as caption_metrics
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers
 
-from . import Benchmark, Parsed, Passport, Protocol, Question, Reply
+from . import Benchmark, Parsed, Passport, Protocol, Question, Reply, _captions
+from ._reading import Pictures, Row, checked, read_list
 
 ROWS = "probe.jsonl"
 VARIABLE = "LHRS_CHAT_PROBE"
@@ -72,36 +69,19 @@ def load(folder: Path) -> list[Question]:
     Raises:
         DataError: a row is broken, an id stands there twice, a picture is missing.
     """
-    rows: list[dict[str, Any]] = []
-    path = folder / ROWS
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            rows.append(_row(line, f"line {number} of {path}"))
-    if not rows:
-        raise DataError("the probe holds no question", found=path, next_step=MAKE)
+    rows = [_row(row) for row in read_list(folder / ROWS)]
     named = _names(rows)
     largest = _largest_counts(rows)
-    sizes: dict[str, tuple[int, int]] = {}
-    questions: list[Question] = []
+    pictures = Pictures([folder])
+    questions = []
     for row in rows:
-        if row["image"] not in sizes:
-            sizes[row["image"]] = _size_px(folder / row["image"], row["id"])
-        questions.append(_question(row, folder, sizes[row["image"]], named, largest))
-    seen: set[str] = set()
-    for question in questions:
-        if question.id in seen:
-            raise DataError("two questions have one id", found=question.id, next_step=MAKE)
-        seen.add(question.id)
-    return questions
+        path = folder / row["image"]
+        questions.append(_question(row, path, pictures.size_px(path, f"question {row['id']}"), named, largest))
+    return checked(questions, folder)
 
 
-def _row(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where} is no JSON", found=line[:80], next_step=MAKE) from error
-    if not isinstance(row, dict):
-        raise DataError(f"{where} is no object", found=line[:80], next_step=MAKE)
+def _row(read: Row) -> Mapping[str, Any]:
+    row, where = read.values, read.where
     for name in ("id", "image", "task", "question", "answer", "scene_id", "set", "licence"):
         if not isinstance(row.get(name), str):
             raise DataError(f"{where} needs the text field {name!r}", found=row.get(name), next_step=MAKE)
@@ -166,17 +146,9 @@ def _largest_counts(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], 
     return found
 
 
-def _size_px(path: Path, question: str) -> tuple[int, int]:
-    try:
-        with PIL.Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(f"the picture of question {question} cannot be read", found=path, next_step=MAKE) from error
-
-
 def _question(
     row: Mapping[str, Any],
-    folder: Path,
+    path: Path,
     size_px: tuple[int, int],
     named: Mapping[tuple[str, str], frozenset[str]],
     largest: Mapping[tuple[str, str], float],
@@ -204,7 +176,7 @@ def _question(
         id=row["id"],
         task=task,
         text=row["question"],
-        images=(folder / row["image"],),
+        images=(path,),
         size_px=size_px,
         subset=row["set"],
         scene_id=row["scene_id"],
@@ -277,20 +249,6 @@ def _score_box(question: Question, parsed: Parsed) -> dict[str, float]:
     }
 
 
-def score_captions(questions: Sequence[Question], texts: Sequence[str]) -> list[dict[str, float]]:
-    """CIDEr and ROUGE-L of each caption; CIDEr weighs words by how rare they are in the references of the set."""
-    truths = [question.targets.captions for question in questions]
-    ciders = caption_metrics.cider(texts, truths)
-    rouges = caption_metrics.rouge_l(texts, truths)
-    return [{"cider": float(c), "rouge_l": float(r)} for c, r in zip(ciders, rouges, strict=True)]
-
-
-def score_bleu(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, float]:
-    """BLEU-1 and BLEU-4 of a whole set."""
-    found = caption_metrics.bleu(texts, [question.targets.captions for question in questions])
-    return {"bleu_1": float(found[0]), "bleu_4": float(found[3])}
-
-
 BENCHMARK = Benchmark(
     name="nano_probe",
     summary="short questions about held-out synthetic and real chips, eight tasks",
@@ -307,8 +265,8 @@ BENCHMARK = Benchmark(
             parse=parse,
             score=score,
             main=MAIN,
-            corpus={"caption": score_captions},
-            pooled={"caption": score_bleu},
+            corpus={"caption": _captions.each},
+            pooled={"caption": _captions.whole},
             lower_is_better=frozenset({"mae", "mae_points"}),
         )
     },

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lhrs_chat.commands import Command
+from lhrs_chat.commands import Command, _model
 from lhrs_chat.schema import Answer, Image
 
 log = logging.getLogger(__name__)
@@ -22,13 +22,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="GeoTIFF, COG, JPEG 2000, PNG or JPEG")
     parser.add_argument("question", metavar="QUESTION", help="in plain language")
-    parser.add_argument("--model", default="lhrs-nano", help="preset, folder or hub id (default: %(default)s)")
+    _model.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
     parser.add_argument("--geojson", type=Path, metavar="F", help="write the regions as GeoJSON (WGS84)")
     parser.add_argument("--gpkg", type=Path, metavar="F", help="write the regions as GeoPackage (CRS of the scene)")
     parser.add_argument("--overlay", type=Path, metavar="F.png", help="write the picture with the regions drawn")
     parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="longest answer (%(default)s)")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 = likeliest words (%(default)s)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help="0 = likeliest words (default: as the model was published; lhrs-nano: 0)",
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the sampling (%(default)s)")
 
 
@@ -84,10 +89,9 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
         number = questions.about(args.question, len(rasters))
         _outputs.check_georeference(outputs, rasters[number].image)
 
-        from lhrs_chat.chat import Assistant, ChatSession
         from lhrs_chat.geo import vector
 
-        session: ChatSession = opened.enter_context(Assistant.open(args.model).session())
+        session = opened.enter_context(_model.open_assistant(args).session())
         for raster in rasters:
             session.add_image(raster)
         answer = session.ask(args.question, **settings)

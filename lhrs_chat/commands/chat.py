@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from lhrs_chat.commands import Command
+from lhrs_chat.commands import Command, _model
 from lhrs_chat.errors import LhrsError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="GeoTIFF, COG, JPEG 2000, PNG or JPEG")
     parser.add_argument("--questions", metavar="Q", nargs="+", default=[], help="answer these first")
-    parser.add_argument("--model", default="lhrs-nano", help="preset, folder or hub id (default: %(default)s)")
+    _model.arguments(parser)
     parser.add_argument("--overlay", type=Path, metavar="F.png", help="write the picture with all regions drawn")
     parser.add_argument("--geojson", type=Path, metavar="F", help="write all regions as GeoJSON (WGS84)")
     parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="longest answer (%(default)s)")
@@ -55,10 +55,8 @@ def run(args: argparse.Namespace) -> int:
         for image in located or [rasters[-1].image]:
             _outputs.check_georeference(outputs, image)
 
-        from lhrs_chat.chat import Assistant
-
         with contextlib.redirect_stdout(sys.stderr):
-            session = opened.enter_context(Assistant.open(args.model).session())
+            session = opened.enter_context(_model.open_assistant(args).session())
             for raster in rasters:
                 session.add_image(raster)
         _write(_introduction(session))

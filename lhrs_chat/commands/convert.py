@@ -27,6 +27,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", choices=("merge", "keep"), default="merge", help="merge TextLoRA, or keep it apart (%(default)s)"
     )
+    parser.add_argument(
+        "--image-variant", metavar="NAME", help="prepare pictures in another published way, such as classification"
+    )
     parser.add_argument("--shard-gb", type=_size, default=5.0, metavar="GB", help="largest file (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     hidden = parser.add_argument_group("what the weights do not tell; as published where left out")
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             out=args.out.expanduser(),
             dtype=getattr(torch, args.dtype),
             keep_adapter=args.adapter == "keep",
+            image_variant=args.image_variant,
             stage=args.stage,
             heads=args.heads,
             queries=args.queries,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -31,7 +32,7 @@ from lhrs_chat.presets import (
     part_path,
     trained_hashes,
 )
-from lhrs_chat.registry import cache_folder, file_sha256, intact, unpack
+from lhrs_chat.registry import all_intact, cache_folder, file_sha256, intact, note_hash, unpack
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,17 @@ def part_file(part: WeightsPart) -> Path:
 
 
 def language_model_folder(part: WeightsPart) -> Path:
-    """Return a float32 safetensors folder of a GGUF language model, converted into the cache once."""
+    """Return a float32 safetensors folder of a GGUF language model, converted into the cache.
+
+    The folder is converted again where a file of it is missing, or is no longer what was written.
+    """
     folder = cache_folder() / "language_models" / f"{part.package}-{part.version}"
-    if (folder / "config.json").exists():
+    if all_intact(folder):
         return folder
+    if folder.exists():
+        log.warning("%s is not as it was written, so it is made again", folder)
     gguf = part_file(part)
-    log.info("converting %s to safetensors, once", gguf.name)
+    log.info("converting %s to safetensors", gguf.name)
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     # A model read from GGUF refuses to be saved; a fresh one with the same weights does not.
     config = type(read.config).from_dict(_without_quantization(read.config.to_dict()))
@@ -63,6 +69,8 @@ def language_model_folder(part: WeightsPart) -> Path:
     with _atomic(folder) as scratch:
         tokenizer.save_pretrained(scratch)
         plain.save_pretrained(scratch)
+        for path in list(scratch.iterdir()):
+            note_hash(path)
     return folder
 
 
@@ -71,7 +79,10 @@ def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class _atomic:
-    """A folder that appears under its name only when everything in it has been written."""
+    """A folder that appears under its name only when everything in it has been written.
+
+    One that was there is replaced. Where two processes make the same folder, either's is whole, and one of them stays.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -83,10 +94,15 @@ class _atomic:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.scratch.rename(self.folder)
-        else:
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            with tempfile.TemporaryDirectory(prefix=".old-", dir=self.folder.parent) as old:
+                with contextlib.suppress(FileNotFoundError):
+                    self.folder.rename(Path(old) / self.folder.name)
+                try:
+                    self.scratch.rename(self.folder)
+                except OSError:
+                    if not self.folder.is_dir():  # another process has just put its own there
+                        raise
+        shutil.rmtree(self.scratch, ignore_errors=True)
 
 
 def make_image_processor(part: ImagePart) -> LhrsImageProcessor:

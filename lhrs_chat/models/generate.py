@@ -10,16 +10,55 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+
+from lhrs_chat.errors import DataError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Sampling:
-    """How the next token is chosen: the likeliest at temperature 0, else drawn with the seed."""
+    """How the next token is chosen: the likeliest at temperature 0, else drawn with the seed.
+
+    Drawn is from the likeliest tokens that have the share `top_p` together (Holtzman et al., 2020), or from all at 1.
+    """
 
     max_new_tokens: int
     temperature: float = 0.0
     seed: int = 0
+    top_p: float = 1.0
+
+
+def temperature_of(asked: float | None, published: GenerationConfig) -> float:
+    """Return the temperature that is asked for, or where that is None, the one that the model was published with."""
+    if asked is not None:
+        return asked
+    if not published.do_sample:
+        return 0.0
+    return 1.0 if published.temperature is None else float(published.temperature)
+
+
+def room_for_answer(prompt_tokens: int, wanted: int, limit: int | None, needed: int = 1) -> int:
+    """Return how many tokens the answer may have.
+
+    Args:
+        prompt_tokens: length of the prompt, visual tokens included.
+        wanted: as many as were asked for.
+        limit: tokens that the language model can read; None where its kind has no such limit.
+        needed: the fewest that are of use.
+
+    Raises:
+        DataError: the prompt leaves less room than that.
+    """
+    if limit is None:
+        return wanted
+    if prompt_tokens + needed > limit:
+        raise DataError(
+            "the conversation is longer than the language model can read",
+            found=f"{prompt_tokens} tokens, {needed} more for the answer",
+            allowed=f"{limit} tokens in all",
+            next_step="begin a new conversation, or ask a shorter question about fewer images",
+        )
+    return min(wanted, limit - prompt_tokens)
 
 
 @dataclass(frozen=True)
@@ -65,8 +104,11 @@ def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator
     if sampling.temperature <= 0:
         tokens = logits.argmax(dim=-1)
     else:
-        drawn = torch.softmax(logits.float() / sampling.temperature, dim=-1)
-        tokens = torch.multinomial(drawn, 1, generator=generator).squeeze(-1)
+        drawn, order = torch.softmax(logits.float() / sampling.temperature, dim=-1).sort(dim=-1, descending=True)
+        before = drawn.cumsum(dim=-1) - drawn
+        unlikely = (before >= sampling.top_p) & (before > 0)
+        rank = torch.multinomial(drawn.masked_fill(unlikely, 0.0), 1, generator=generator)
+        tokens = order.gather(-1, rank).squeeze(-1)
     return Step(tokens, probabilities.gather(-1, tokens[:, None]).squeeze(-1))
 
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image as PilImage
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.image_utils import load_image
 from transformers.processing_utils import ProcessorMixin
 
 from lhrs_chat.errors import ConfigError, DataError
 from lhrs_chat.geo.frames import Placement
+from lhrs_chat.models.strict import reason
+from lhrs_chat.schema import Message, Part
+from lhrs_chat.text import templates
 
 Picture = PilImage.Image | np.ndarray | torch.Tensor
+Turn = Mapping[str, Any]  # one message in the chat format of transformers
 RESIZES = ("pad", "stretch", "crop")
 RESAMPLES = {"bilinear": PilImage.Resampling.BILINEAR, "bicubic": PilImage.Resampling.BICUBIC}
 
@@ -27,16 +32,41 @@ def as_rgb(picture: Picture) -> PilImage.Image:
         DataError: the shape or the type is another one.
     """
     if isinstance(picture, PilImage.Image):
+        if picture.mode.startswith(("I", "F")):  # of more than 8 bits: converting would cut the values off
+            raise _no_rgb(f"a picture of mode {picture.mode}")
         return picture.convert("RGB")
     array = picture.permute(1, 2, 0).cpu().numpy() if isinstance(picture, torch.Tensor) else picture
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise DataError(
-            "a picture for the model is RGB",
-            found=f"{array.dtype} of shape {array.shape}",
-            allowed="uint8 of shape (H, W, 3)",
-            next_step="read other rasters with lhrs_chat.geo.Raster and take .rgb()",
-        )
+        raise _no_rgb(f"{array.dtype} of shape {array.shape}")
     return PilImage.fromarray(array)
+
+
+def _no_rgb(found: str) -> DataError:
+    return DataError(
+        "a picture for the model is RGB",
+        found=found,
+        allowed="uint8 of shape (H, W, 3), or 8 bits in a PIL image",
+        next_step="read other rasters with lhrs_chat.geo.Raster and take .rgb()",
+    )
+
+
+def open_picture(source: Picture | str) -> Picture:
+    """Take a picture as it is, and open a path, an address or base64 as transformers does.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+    if isinstance(source, Picture):
+        return source
+    try:
+        opened: PilImage.Image = load_image(source)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            "an image of the conversation cannot be opened",
+            found=reason(error),
+            next_step="give a PIL image, or read other rasters with lhrs_chat.geo.Raster and take .rgb()",
+        ) from error
+    return opened
 
 
 def resize_picture(picture: PilImage.Image, size_px: tuple[int, int], resample: PilImage.Resampling) -> PilImage.Image:
@@ -225,7 +255,7 @@ class LhrsProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture] | None = None,
+        images: Picture | Sequence[Picture | Sequence[Picture]] | None = None,
         text: str | Sequence[str] | None = None,
         return_tensors: str = "pt",
         padding: bool | str = True,
@@ -233,6 +263,7 @@ class LhrsProcessor(ProcessorMixin):
         """Make `input_ids` (B, T), `attention_mask` (B, T) and, with images, `pixel_values` (N, 3, H, W).
 
         Rows are padded on the left. `padding` is there because transformers passes it; rows are always padded.
+        Images are given in the order of their tokens, in one list or in one for each row.
 
         Raises:
             DataError: the number of image tokens in the text is not the number of images.
@@ -240,7 +271,8 @@ class LhrsProcessor(ProcessorMixin):
         prompts = [text] if isinstance(text, str) else list(text or [])
         if not prompts:
             raise DataError("no text was given", next_step="pass text=... with one <image> for each image")
-        pictures = [] if images is None else [images] if isinstance(images, Picture) else list(images)
+        given = [] if images is None else [images] if isinstance(images, Picture) else images
+        pictures = [one for item in given for one in ([item] if isinstance(item, Picture) else item)]
         written = sum(prompt.count(self.image_token) for prompt in prompts)
         if written != len(pictures):
             raise DataError(
@@ -252,6 +284,73 @@ class LhrsProcessor(ProcessorMixin):
         if pictures:
             data["pixel_values"] = self.image_processor(pictures)["pixel_values"]
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def apply_chat_template(  # type: ignore[override]  # wider in what it takes, narrower in what it is told
+        self,
+        conversation: Sequence[Turn] | Sequence[Sequence[Turn]],
+        chat_template: str | None = None,
+        tokenize: bool = False,
+        return_dict: bool = False,
+        return_tensors: str = "pt",
+        processor_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Write conversations in the form of transformers as prompts, or turn them into the model's inputs.
+
+        A content is a text, or a list of `{"type": "text", "text": ...}` and `{"type": "image", "image": ...}`, an
+        image being a picture or its `url`, `path` or `base64`. The prompt is that of a chat with this model: the system
+        text that it was tuned with comes first, unless the conversation brings its own.
+
+        Args:
+            conversation: one, or a list of them.
+            chat_template: Jinja template; the tokenizer's own where it is None.
+            tokenize: return `input_ids` (B, T), or with `return_dict` what `__call__` makes, instead of text.
+            return_dict: see `tokenize`.
+            return_tensors: as in `__call__`.
+            processor_kwargs: more arguments of `__call__`.
+            kwargs: passed to the tokenizer's own method: `add_generation_prompt`, `continue_final_message`, variables
+                of the template.
+
+        Raises:
+            DataError: there is no turn, a part of a content is of an unknown kind, or an image cannot be opened.
+        """
+        several = bool(conversation) and isinstance(conversation[0], Sequence)
+        prompts: list[str] = []
+        pictures: list[Picture] = []
+        for turns in cast("Sequence[Sequence[Turn]]", conversation if several else [conversation]):
+            if not turns:
+                raise DataError("a prompt needs at least one message", found="none")
+            written = []
+            for turn in turns:
+                text, shown = self._content(turn)
+                written.append({"role": turn["role"], "content": text})
+                pictures += shown
+            if self.system is not None and written[0]["role"] != "system":
+                written.insert(0, {"role": "system", "content": self.system})
+            prompts.append(
+                self.tokenizer.apply_chat_template(written, chat_template=chat_template, tokenize=False, **kwargs)
+            )
+        if not tokenize:
+            return prompts if several else prompts[0]
+        settings = processor_kwargs or {}
+        inputs = self(images=pictures or None, text=prompts, return_tensors=return_tensors, **settings)
+        return inputs if return_dict else inputs["input_ids"]
+
+    def _content(self, turn: Turn) -> tuple[str, list[Picture]]:
+        """Write the content of one turn as text, with the token of each image, and open its images."""
+        if isinstance(turn["content"], str):
+            return turn["content"], []
+        parts: list[Part] = []
+        pictures: list[Picture] = []
+        for part in turn["content"]:
+            if part["type"] == "image":
+                parts.append(Part("image", image=len(pictures)))
+                pictures += [open_picture(part[key]) for key in ("image", "url", "path", "base64") if key in part]
+            elif part["type"] == "text":
+                parts.append(Part("text", part["text"]))
+            else:
+                raise DataError("unknown kind of content", found=part["type"], allowed="text, image")
+        return templates.content(Message(turn["role"], tuple(parts)), self.image_token, self.dialect), pictures
 
     @property
     def model_input_names(self) -> list[str]:

@@ -15,6 +15,11 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:8]) + (f" and {len(listed) - 8} more" if len(listed) > 8 else "")
 
 
+def reason(error: BaseException) -> str:
+    """Return the first line of what another package says is wrong, or the kind of its error where it says nothing."""
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
 def refuse(what: str, missing: Iterable[str], unexpected: Iterable[str], misshaped: Iterable[str]) -> None:
     """Raise if any list holds a name.
 

@@ -89,15 +89,30 @@ class LhrsForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
         """Load a folder as transformers does, but refuse any tensor that is missing, unexpected or misshaped.
 
+        Where an adapter of PEFT lies beside the model, it is loaded after it, and both are held to that.
+
         Raises:
             WeightsError: the weights do not fit the model; the error lists the tensors.
         """
         wants_info = kwargs.pop("output_loading_info", False)
         opened: Any = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
-        model, info = opened
+        model, info = opened  # the report is of what was loaded last: an adapter, where there is one
         misshaped = [str(item[0]) for item in info["mismatched_keys"]]
         refuse(str(args[0]) if args else "the model", info["missing_keys"], info["unexpected_keys"], misshaped)
         return (model, info) if wants_info else model
+
+    @staticmethod
+    def _finalize_model_loading(model: Any, load_config: Any, loading_info: Any) -> Any:
+        """Refuse the model's own weights where they do not fit: an adapter's report takes the place of theirs.
+
+        Raises:
+            WeightsError: the weights do not fit the model; the error lists the tensors.
+        """
+        report = PreTrainedModel._finalize_model_loading(model, load_config, loading_info)
+        misshaped = [str(item[0]) for item in report.mismatched_keys]
+        name = str(load_config.pretrained_model_name_or_path)
+        refuse(name, report.missing_keys, report.unexpected_keys, misshaped)
+        return report
 
     def _init_weights(self, module: nn.Module) -> None:
         """Leave every part as its own constructor made it."""

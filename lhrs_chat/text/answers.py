@@ -1,4 +1,4 @@
-"""The one answer parser: a choice, yes or no, a number with its unit, a label, boxes, read from free text.
+"""The one answer parser: a choice, yes or no, a number with its unit, a label, boxes, masks, read from free text.
 
 Every function returns None where the text is blank, says nothing of the kind, or says two things. None is never a
 guess: letters are not looked for inside words, a part of an answer is not the answer, a range is not a number.
@@ -6,6 +6,7 @@ guess: letters are not looked for inside words, a part of an answer is not the a
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import string
@@ -13,8 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lhrs_chat.schema import Box, Number
-from lhrs_chat.text import grounding
+from lhrs_chat.errors import DataError
+from lhrs_chat.schema import Box, Mask, Number
+from lhrs_chat.text import grounding, run_lengths
 
 _THINKING = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL | re.IGNORECASE)
 _TAGGED = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL | re.IGNORECASE)
@@ -77,6 +79,24 @@ def choice(text: str, options: Sequence[str]) -> str | None:
     """
     found = _choose(_said(text), _options(options))
     return None if found is None else found.given
+
+
+def several(text: str, options: Sequence[str]) -> tuple[str, ...] | None:
+    """Return the options that the text chooses where more than one may be right, in the order of `options`.
+
+    Taken: a list of letters (`A C`, `AC`, `B, D`, `(a) and (c)`), else what `choice` takes. None where the text is
+    blank, names an unknown letter, or says anything else.
+    """
+    known = _options(options)
+    said = _said(text)
+    if re.fullmatch(r"\W*[A-Z]{2,}\W*", said) and len(said) <= len(known) + 2:
+        said = " ".join(re.findall("[A-Z]", said))
+    if re.fullmatch(r"\W*(?:\(?[A-Za-z]\)?[.)]?(?:\s*(?:,|;|/|&|\band\b)\s*|\s+|\W*$))+", said):
+        letters = set(re.findall(r"(?<![A-Za-z])[A-Za-z](?![A-Za-z])", said.upper()))
+        unknown = letters - {option.letter for option in known}
+        return None if unknown else tuple(option.given for option in known if option.letter in letters)
+    found = _choose(said, known)
+    return None if found is None else (found.given,)
 
 
 def _choose(text: str, known: Sequence[_Option]) -> _Option | None:
@@ -159,7 +179,7 @@ _UNITS: dict[str, tuple[str, float, str]] = {
     "mm": (r"(?:mm|millimet(?:er|re)s?)(?!\w)", 0.001, "m"),
     "ft": (r"(?:ft|feet|foot)(?!\w)", 0.3048, "m"),
     "m": (r"(?:m|met(?:er|re)s?)(?![\w/])", 1.0, "m"),
-    "deg": (r"(?:°(?!\s?[cf]\b)|degrees?\b)", 1.0, "deg"),
+    "deg": (r"(?:°(?!\s?[cf]\b)|deg(?:rees?)?\b)", 1.0, "deg"),
     "px": (r"(?:px|pixels?)(?!\w)", 1.0, "px"),
 }
 UNITS: tuple[str, ...] = ("", *_UNITS)
@@ -207,6 +227,15 @@ def number(text: str) -> Number | None:
     None where there is no number, a bound (`more than 10`), a range, a decimal comma, or two numbers that differ.
     """
     return _number(_said_sentence(text))
+
+
+def in_unit(number: Number, unit: str) -> float | None:
+    """Return the value of a number in another unit of its kind; None where the two do not fit (m and %)."""
+    if number.unit == unit:
+        return number.value
+    if number.unit not in _UNITS or unit not in _UNITS or _UNITS[number.unit][2] != _UNITS[unit][2]:
+        return None
+    return number.value * _UNITS[number.unit][1] / _UNITS[unit][1]
 
 
 def _number(text: str) -> Number | None:
@@ -399,3 +428,41 @@ def _label(text: str, patterns: Sequence[tuple[re.Pattern[str], list[str], str]]
 def boxes(text: str, dialect: str = "brackets100", size_px: tuple[int, int] | None = None) -> list[Box]:
     """Return the valid boxes of the text; arguments and errors as in `grounding.parse`."""
     return grounding.parse(_THINKING.sub(" ", text), dialect, size_px)
+
+
+# ---------------------------------------------------------------- short open answers
+
+_LEAD = re.compile(
+    r"(?:(?:yes|sure)\W+)?(?:(?:it|this|that|these|those|they|there|here)\s+(?:is|are|appears?\s+to\s+be|seems?\s+to\s+be)"
+    r"|(?:it's|that's|there's|they're))\s+"
+)
+
+
+def phrase(text: str) -> str | None:
+    """Return a short open answer so that two of them can be compared; None where nothing is said.
+
+    Lower case, one space between words, no punctuation, no articles, no lead-in: `It is a Tennis-Court.` and
+    `tennis court` are the same.
+    """
+    said = _LEAD.sub("", _said_sentence(text).strip().lower(), count=1)
+    words = re.findall(r"[^\W_]+(?:[.,]\d+)*%?", said)
+    return " ".join(word for word in words if word not in ("a", "an", "the")) or None
+
+
+# ---------------------------------------------------------------- masks
+
+_RUNS = re.compile(r"\{[^{}]*\"counts\"[^{}]*\}")
+
+
+def masks(text: str) -> list[Mask]:
+    """Return the masks of the text, written as COCO run lengths: `{"size": [height, width], "counts": ...}`.
+
+    `counts` is a list or COCO's packed text. What is no mask is left out.
+    """
+    found = []
+    for piece in _RUNS.findall(text):
+        try:
+            found.append(run_lengths.from_coco(json.loads(piece)))
+        except (ValueError, DataError):
+            continue
+    return found

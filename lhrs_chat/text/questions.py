@@ -128,7 +128,7 @@ class AskedCover:
         return not _forms(self.named) & _GENERAL[self.cover]
 
 
-def check(question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, seed: int = 0) -> str:
+def check(question: str, *, max_new_tokens: int = 128, temperature: float | None = None, seed: int = 0) -> str:
     """Return the question without blanks around it.
 
     Raises:
@@ -143,7 +143,7 @@ def check(question: str, *, max_new_tokens: int = 128, temperature: float = 0.0,
         raise LhrsError("the question is no text", found=ascii(asked[:80]), allowed="text in UTF-8")
     if max_new_tokens < 1:
         raise LhrsError("an answer needs room for a token", found=max_new_tokens, allowed="max_new_tokens >= 1")
-    if not 0.0 <= temperature <= MAX_TEMPERATURE:
+    if temperature is not None and not 0.0 <= temperature <= MAX_TEMPERATURE:
         raise LhrsError("temperature out of range", found=temperature, allowed=f"0 to {MAX_TEMPERATURE:g}")
     if not 0 <= seed <= MAX_SEED:
         raise LhrsError("seed out of range", found=seed, allowed=f"0 to {MAX_SEED}")

@@ -72,6 +72,11 @@ def rows_of_scene(subset: str, place: int) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHRS_CHAT_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def probe(tmp_path: Path) -> Path:
     folder = tmp_path / "probe"
@@ -104,7 +109,7 @@ def rewrite() -> Callable[[Path, list[dict[str, Any]]], None]:
 @pytest.fixture
 def perfect(probe: Path) -> Speech:
     """The true answer where the right picture is shown, and nothing otherwise."""
-    from eval.runner import image_sha256
+    from eval.records import image_sha256
 
     rows = [json.loads(line) for line in (probe / "probe.jsonl").read_text().splitlines()]
     known = {(row["question"], (image_sha256(probe / row["image"]),)): row["answer"] for row in rows}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import report, runner
+from eval import runner, runs
 from eval.benchmarks import BENCHMARKS, Benchmark, Question, Reply
 from eval.benchmarks.nano_probe import MAIN, TASKS, find, load
 from lhrs_chat.errors import DataError
@@ -21,9 +21,9 @@ BEST = {"mae": 0.0, "mae_points": 0.0}
 
 
 def scores(probe: Path, out: Path, backend: Any) -> dict[tuple[str, str, str], dict[str, Any]]:
-    questions = load(probe)
-    done = runner.run(BENCHMARK, questions, backend, out)
-    summary = report.summarise(BENCHMARK, questions, done.records, done.header)
+    data = runs.open_data("nano_probe", probe)
+    runner.run(BENCHMARK, data.questions, backend, out)
+    summary = runs.score(data, out).summary()
     return {(row["subset"], row["task"], row["metric"]): row for row in summary["rows"]}
 
 
@@ -53,9 +53,9 @@ def test_empty_answers_give_the_worst_score(probe: Path, tmp_path: Path, scripte
 
 
 def test_accuracy_of_each_class_is_kept(probe: Path, tmp_path: Path, scripted: Any) -> None:
-    questions = load(probe)
-    done = runner.run(BENCHMARK, questions, scripted(lambda question, hashes: "It is a park."), tmp_path / "out")
-    tables = report.summarise(BENCHMARK, questions, done.records, done.header)["per_class"]
+    data = runs.open_data("nano_probe", probe)
+    runner.run(BENCHMARK, data.questions, scripted(lambda question, hashes: "It is a park."), tmp_path / "out")
+    tables = runs.score(data, tmp_path / "out").summary()["per_class"]
     (table,) = [t for t in tables if (t["subset"], t["task"], t["condition"]) == ("synthetic", "scene_class", "real")]
     assert table["classes"]["park"] == {"accuracy": 1.0, "questions": 2}
     assert table["classes"]["parking"] == {"accuracy": 0.0, "questions": 1}

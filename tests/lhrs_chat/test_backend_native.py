@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections import Counter
 
 import pytest
 import torch
+from transformers import GenerationConfig, TopPLogitsWarper
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.models.backends import Delta, Done, Request
 from lhrs_chat.models.backends.native import NativeBackend
-from lhrs_chat.models.generate import PrefixCache
+from lhrs_chat.models.generate import PrefixCache, Sampling, _choose
 from lhrs_chat.schema import Message
 from tests import tiny
 
@@ -150,3 +153,82 @@ def test_several_images_in_one_conversation(backend):
     tokens = backend.model.generate(**inputs, max_new_tokens=6, do_sample=False)[0, inputs["input_ids"].shape[1] :]
     assert first.text == backend.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
     assert run(backend, swapped)[0].confidence != first.confidence
+
+
+def limited(backend, limit):
+    """The backend with a language model that reads `limit` tokens, and fails where a later place is asked for."""
+    backend.context = limit
+    forward = backend.model.language_model.forward
+    seen = []
+
+    def watched(**inputs):
+        seen.append(inputs["past_key_values"].get_seq_length() + inputs.get("inputs_embeds", torch.ones(1, 1)).shape[1])
+        assert seen[-1] <= limit
+        return forward(**inputs)
+
+    backend.model.language_model.forward = watched
+    return seen
+
+
+def test_context_is_that_of_the_language_model(backend):
+    assert backend.context == backend.model.config.text_config.max_position_embeddings == 4096
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_conversation_that_outgrows_the_model_is_refused_before_it_runs(backend, count):
+    length = len(backend._prompt(ask()).ids)
+    seen = limited(backend, length)
+    with pytest.raises(DataError, match="longer than the language model can read") as caught:
+        run(backend, *[ask()] * count)
+    assert str(length) in str(caught.value.found)
+    assert str(length) in str(caught.value.allowed)
+    assert "new conversation" in caught.value.next_step
+    assert not seen
+    backend.context = length + 5
+    with pytest.raises(DataError, match="7 more for the answer"):
+        run(backend, ask(choices=("No.", "Maybe.")))
+    assert not seen
+
+
+def test_answer_ends_where_the_context_ends(backend):
+    requests = [ask("Is there water?", 1), ask("Name the largest thing that can be seen here.", 2), ask("?", 3)]
+    whole = [run(backend, request)[0] for request in requests]
+    assert [done.tokens for done in whole] == [12, 12, 12]
+    backend.reset()
+    lengths = [len(backend._prompt(request).ids) for request in requests]
+    seen = limited(backend, max(lengths) + 4)
+    short = run(backend, requests[1])[0]
+    assert (short.tokens, short.stopped) == (4, False)
+    assert whole[1].text.startswith(short.text)
+    assert seen
+    together = run(backend, *requests)
+    assert [done.tokens for done in together] == [12, 4, 12]
+    assert [done.text for done in together] == [whole[0].text, short.text, whole[2].text]
+
+
+def test_published_temperature_holds_where_none_is_given(backend):
+    greedy = run(backend, ask())[0].text
+    assert run(backend, ask(temperature=None))[0].text == greedy
+    backend.model.generation_config = GenerationConfig(do_sample=True, temperature=2.0, top_p=0.99)
+    assert run(backend, ask())[0].text == greedy
+    drawn = run(backend, ask(temperature=None, seed=1))[0].text
+    assert drawn == run(backend, ask(temperature=2.0, seed=1))[0].text
+    assert drawn != run(backend, ask(temperature=1e-3, seed=1))[0].text
+    backend.model.generation_config.top_p = 1e-6
+    assert run(backend, ask(temperature=None))[0].text == greedy
+    together = run(backend, ask(temperature=None), ask(temperature=0.0))
+    assert [done.text for done in together] == [greedy, greedy]
+
+
+def test_tokens_are_drawn_from_those_that_transformers_keeps():
+    logits = torch.tensor([[2.0, 1.5, 1.4, 0.2, -1.0]])
+    kept = TopPLogitsWarper(0.8)(None, logits / 0.7).softmax(-1)[0]
+    assert 1 < int((kept > 0).sum()) < 5
+    generator = torch.Generator().manual_seed(0)
+    sampling = Sampling(1, temperature=0.7, top_p=0.8)
+    drawn = Counter(int(_choose(logits, sampling, generator).tokens) for _ in range(3000))
+    assert set(drawn) == set(kept.nonzero()[:, 0].tolist())
+    for token, count in drawn.items():
+        assert count / 3000 == pytest.approx(float(kept[token]), abs=0.04)
+    every = {int(_choose(logits, dataclasses.replace(sampling, top_p=1.0), generator).tokens) for _ in range(3000)}
+    assert every == set(range(5))

@@ -316,3 +316,25 @@ def test_missing_torchvision_is_named(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torchvision_guard, "install", lambda: "native")
     with pytest.raises(WeightsError, match="_extra_content"):
         TransformersBackend.open(folder, "tiny")
+
+
+def test_published_temperature_holds_where_none_is_given(backend: TransformersBackend) -> None:
+    config = backend.model.generation_config
+    before = config.do_sample, config.temperature
+    greedy = finished(backend, request(1, "What?"))[0].text
+    assert finished(backend, request(1, "What?", temperature=None))[0].text == greedy
+    try:
+        config.do_sample, config.temperature = True, 3.0
+        drawn = finished(backend, request(1, "What?", temperature=None, seed=2))[0].text
+        assert drawn == finished(backend, request(1, "What?", temperature=3.0, seed=2))[0].text
+        assert drawn != greedy
+        assert finished(backend, request(1, "What?"))[0].text == greedy
+    finally:
+        config.do_sample, config.temperature = before
+
+
+def test_number_format_is_the_one_that_is_asked_for(folder: Path) -> None:
+    opened = open_backend(str(folder), dtype="bfloat16")
+    assert isinstance(opened, TransformersBackend)
+    assert {parameter.dtype for parameter in opened.model.parameters()} == {torch.bfloat16}
+    assert finished(opened, request(1, "What?"))[0].tokens > 0

@@ -355,6 +355,8 @@ def test_areas_read_well(area_m2: float, text: str) -> None:
 
 def test_load_opens_an_assistant(scripted: Make, coast: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
-    monkeypatch.setattr("lhrs_chat.chat.open_backend", lambda model: opened.append(model) or scripted("A coast."))
+    monkeypatch.setattr(
+        "lhrs_chat.chat.open_backend", lambda model, **precision: opened.append(model) or scripted("A coast.")
+    )
     assert lhrs_chat.load("lhrs-nano").ask(coast, "What is this?").text == "A coast."
     assert opened == ["lhrs-nano"]

@@ -31,7 +31,7 @@ def say(scripted: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 
     def make(speech: Any) -> Any:
         backend = scripted(speech)
-        monkeypatch.setattr("lhrs_chat.chat.open_backend", lambda model: backend)
+        monkeypatch.setattr("lhrs_chat.chat.open_backend", lambda model, **precision: backend)
         return backend
 
     return make
@@ -41,7 +41,7 @@ def say(scripted: Make, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail when a model is opened."""
 
-    def opened(model: str) -> None:
+    def opened(model: str, **precision: str) -> None:
         raise AssertionError(f"{model} was opened")
 
     monkeypatch.setattr("lhrs_chat.chat.open_backend", opened)
@@ -233,7 +233,7 @@ def test_an_image_without_a_valid_pixel_is_told_before_the_model_is_opened(tmp_p
 
 
 def test_an_error_of_the_weights_has_no_traceback(coast: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def damaged(model: str) -> None:
+    def damaged(model: str, **precision: str) -> None:
         raise WeightsError("the weights are damaged", found="abc", next_step="delete them")
 
     monkeypatch.setattr("lhrs_chat.chat.open_backend", damaged)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig
 from PIL import Image as PilImage
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -124,8 +125,8 @@ def folder(parts, tmp_path):
     return tmp_path
 
 
-def damage(folder, change):
-    file = folder / "model.safetensors"
+def damage(folder, change, name="model"):
+    file = folder / f"{name}.safetensors"
     state = load_file(file)
     change(state)
     save_file(state, file, metadata={"format": "pt"})
@@ -143,6 +144,69 @@ def test_weights_that_do_not_fit_are_refused(folder, change, says):
     damage(folder, change)
     with pytest.raises(WeightsError, match=says):
         weights.load(folder)
+
+
+@pytest.fixture
+def adapted(folder):
+    """The folder, with an adapter of PEFT beside its weights."""
+    model, _ = tiny.model_and_processor()
+    model.add_adapter(LoraConfig(r=2, lora_alpha=4, target_modules=r"language_model\..*\.(q|v)_proj"))
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            if "lora_B" in name:
+                tensor.normal_()
+    model.save_pretrained(folder)
+    return folder
+
+
+Q_LORA = "language_model.model.layers.0.self_attn.q_proj.lora_A.weight"
+
+
+@torch.inference_mode()
+def test_adapter_beside_the_weights_is_loaded_with_them(parts, adapted):
+    assert "lora" not in "".join(load_file(adapted / "model.safetensors"))
+    inputs = inputs_of(parts[1])
+    again = weights.load(adapted).model
+    assert sum("lora_" in name for name, _ in again.named_parameters()) == 8
+    assert (again(**inputs).logits - parts[0](**inputs).logits).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("opener", [LhrsForConditionalGeneration, AutoModelForImageTextToText], ids=["ours", "auto"])
+@pytest.mark.parametrize(
+    ("file", "change", "says"),
+    [
+        ("model", lambda state: state.pop("bridge.norm.weight"), "missing: bridge.norm.weight"),
+        ("model", lambda state: state.update({"bridge.more": torch.zeros(1)}), "unexpected: bridge.more"),
+        ("model", lambda state: state.update({"bridge.norm.bias": torch.zeros(3)}), "wrong shape: bridge.norm.bias"),
+        ("adapter_model", lambda state: state.pop(f"base_model.model.{Q_LORA}"), "missing: .*lora_A"),
+        ("adapter_model", lambda state: state.update({"base_model.model.more": torch.zeros(1)}), "unexpected: .*more"),
+        (
+            "adapter_model",
+            lambda state: state.update({f"base_model.model.{Q_LORA}": torch.zeros(2, 3)}),
+            "wrong shape: .*lora_A",
+        ),
+    ],
+)
+def test_weights_and_adapter_that_do_not_fit_are_refused(adapted, opener, file, change, says):
+    damage(adapted, change, file)
+    with pytest.raises(WeightsError, match=says):
+        opener.from_pretrained(adapted)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "adapter_model.safetensors"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "no adapter_config.json"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot open"),
+        (lambda folder: (folder / "adapter_config.json").write_text("{}"), "cannot open"),
+    ],
+    ids=["no weights", "no description", "no json", "nothing in it"],
+)
+def test_half_an_adapter_is_refused(adapted, change, says):
+    change(adapted)
+    with pytest.raises(WeightsError, match=says):
+        weights.load(adapted)
 
 
 def test_truncated_and_swapped_weights_are_refused(folder):

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from data_prep import nano
 from lhrs_chat.errors import ConfigError, DataError, WeightsError
-from lhrs_chat.presets import load_preset
 from tests import tiny
 from training import loop
-from training.recipe import load_recipe, recipe_names
+from training.bridge_start import place_words, start_like_text
+from training.recipe import load_recipe
+from training.trainer import TRAINED
 
 
 @pytest.fixture(scope="module")
@@ -28,36 +29,32 @@ def data(tmp_path_factory):
 def tiny_parts(monkeypatch):
     def prepare(recipe):
         model, processor = tiny.model_and_processor()
-        loop.start_like_text(model)
-        loop.freeze(model, recipe)
+        start_like_text(model)
         if recipe.place_words:
-            loop.place_words(model, processor.tokenizer, recipe.seed)
-        if "lora" in recipe.optim.lr:
+            place_words(model, processor.tokenizer, recipe.seed)
+        if recipe.lora is not None:
             torch.manual_seed(1)
             model.language_model = get_peft_model(
                 model.language_model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
             )
-        return model, processor, load_preset("lhrs-nano")
+        return model, processor
 
     monkeypatch.setattr(loop, "prepare", prepare)
 
 
 def recipe(name, data, out, *more):
     mix = 'data.mix={"synthetic": 1}'
-    return load_recipe(name, [f"data.folder={data}", f"out={out}", mix, "optim.batch_images=2", "log_steps=1", *more])
+    small = (mix, "optim.batch_images=2", "optim.compile=false", "log_steps=1")
+    return load_recipe(name, [f"data.folder={data}", f"out={out}", *small, *more])
 
 
 def losses(out):
     return [json.loads(line)["loss"] for line in (out / "loss.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_parses(name):
-    assert load_recipe(name, []).preset == "lhrs-nano"
-
-
 def test_words_stage_learns(data, tmp_path, tiny_parts):
-    out = loop.run(recipe("nano_align", data, tmp_path, "data.passes=8", "optim.lr.bridge=1e-2"))
+    rates = ("optim.lr.bridge=1e-2", 'optim.lr."log_scale|shift"=1e-2')
+    out = loop.run(recipe("nano_align", data, tmp_path, "data.passes=8", *rates))
     seen = [float(loss) for loss in losses(out)]
     assert sum(seen[-4:]) < 0.8 * sum(seen[:4])
     assert (out / "bridge.safetensors").exists()
@@ -87,14 +84,14 @@ def test_a_run_stops_at_its_step_with_the_schedule_of_the_whole(data, tmp_path, 
     whole = loop.run(recipe("nano_instruct", data, tmp_path / "whole", *settings, "optim.stop_step=null"))
     cut = loop.run(recipe("nano_instruct", data, tmp_path / "cut", *settings, "optim.stop_step=3"))
     assert losses(cut) == losses(whole)[:3]
-    assert (cut / "checkpoint-3" / loop.TRAINED).exists()
+    assert (cut / "checkpoint-3" / TRAINED).exists()
 
 
 def test_grid_tokens_carry_the_words_of_their_place():
     model, processor = tiny.model_and_processor()
-    loop.start_like_text(model)
+    start_like_text(model)
     before = model.bridge([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))] * 2)
-    loop.place_words(model, processor.tokenizer, 0)
+    place_words(model, processor.tokenizer, 0)
     after = model.bridge([torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))] * 2)
     moved = (after - before)[0]
     assert torch.equal(moved[16:], torch.zeros_like(moved[16:]))
@@ -103,13 +100,26 @@ def test_grid_tokens_carry_the_words_of_their_place():
     assert torch.pdist(moved[:16]).min() > 0
 
 
-def test_place_stage_trains_position_and_goes_on_from_the_adapter(data, tmp_path, tiny_parts):
-    out = loop.run(recipe("nano_place", data, tmp_path / "place", "optim.max_steps=3", "start=null"))
+def test_places_are_trained(data, tmp_path, tiny_parts):
+    out = loop.run(recipe("nano_instruct", data, tmp_path / "run", "optim.max_steps=3", "start=null"))
     kept = load_file(out / "bridge.safetensors")["position"]
     model, processor = tiny.model_and_processor()
-    loop.start_like_text(model)
-    loop.place_words(model, processor.tokenizer, 1)
+    start_like_text(model)
+    place_words(model, processor.tokenizer, 0)
     assert 0 < (kept - model.bridge.position).abs().max() < 0.1
+
+
+@pytest.mark.slow
+def test_compiled_layers_learn_the_same(data, tmp_path, tiny_parts):
+    settings = ("optim.max_steps=3", "start=null", "optim.precision=fp32")
+    plain = loop.run(recipe("nano_instruct", data, tmp_path / "plain", *settings))
+    compiled = loop.run(recipe("nano_instruct", data, tmp_path / "compiled", *settings, "optim.compile=true"))
+    assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4)
+
+
+def test_only_packed_questions_are_compiled(data, tmp_path):
+    with pytest.raises(ConfigError, match="compile"):
+        recipe("nano_align", data, tmp_path, "optim.compile=true")
 
 
 def test_checkpoint_of_another_model_is_refused(data, tmp_path, tiny_parts):
@@ -124,6 +134,7 @@ def test_checkpoint_of_another_model_is_refused(data, tmp_path, tiny_parts):
                 *settings[:1],
                 "optim.max_steps=3",
                 "start=null",
+                "lora=null",
                 'optim.lr={"bridge": 1e-3}',
             )
         )

@@ -7,8 +7,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests import tiny
-from training.loop import TextObjective
-from training.packing import IGNORED, Branch, Pack, collate
+from training.labels import IGNORED
+from training.packing import Branch, Pack, collate
+from training.text import TextObjective
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def packs_of(processor):
 
 def loss_of(objective, levels, packs):
     batch = collate(packs, 2)
-    loss = objective(levels, **vars(batch))
+    loss = objective(levels=levels, **vars(batch))
     return loss, int((batch.labels != IGNORED).sum())
 
 
@@ -71,7 +72,7 @@ def test_branches_do_not_see_each_other(objective):
     def last_loss(rows):
         batch = collate([rows], 2)
         batch.labels[:, : len(rows) - len(last.answer)] = IGNORED
-        return module(levels, **vars(batch)).item()
+        return module(levels=levels, **vars(batch)).item()
 
     assert last_loss(other) == pytest.approx(last_loss(same), abs=1e-6)
 
@@ -83,4 +84,16 @@ def test_padding_changes_nothing(objective):
     batch = collate(packs, 2)
     wider = collate(packs, 7)
     assert not torch.equal(batch.input_ids, wider.input_ids)
-    assert module(levels, **vars(batch)).item() == pytest.approx(module(levels, **vars(wider)).item(), abs=1e-6)
+    assert module(levels=levels, **vars(batch)).item() == pytest.approx(
+        module(levels=levels, **vars(wider)).item(), abs=1e-6
+    )
+
+
+def test_padding_to_a_multiple_changes_nothing(objective):
+    module, processor = objective
+    levels = module.model.encoder(torch.randn(2, 3, tiny.SIZE_PX, tiny.SIZE_PX))
+    packs = packs_of(processor)
+    long = collate(packs, 2, 64)
+    assert long.input_ids.shape[1] % 64 == 0 != collate(packs, 2).input_ids.shape[1] % 64
+    loss, _ = loss_of(module, levels, packs)
+    assert module(levels=levels, **vars(long)).item() == pytest.approx(loss.item(), abs=1e-6)

@@ -18,13 +18,16 @@ from lhrs_chat.schema import Message
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt. `images`: each (H, W, 3), uint8; `Part.image` of the messages counts into them."""
+    """One prompt. `images`: each (H, W, 3), uint8; `Part.image` of the messages counts into them.
+
+    `temperature`: 0 takes the likeliest words, above it they are drawn; None does what the model was published with.
+    """
 
     messages: tuple[Message, ...]
     images: tuple[np.ndarray, ...] = ()
     image_hashes: tuple[str, ...] = ()
     max_new_tokens: int = 128
-    temperature: float = 0.0
+    temperature: float | None = 0.0
     seed: int = 0
     choices: tuple[str, ...] = ()
 
@@ -63,19 +66,32 @@ class Backend(Protocol):
         ...
 
 
-def open_backend(model: str) -> Backend:
-    """Open the backend that runs `model`: a preset name, a local folder or a hub id.
+def open_backend(model: str, *, dtype: str = "auto", quantise: str = "none") -> Backend:
+    """Open the backend that runs `model`: a preset name, a local folder, a hub id or `openai:URL#MODEL`.
+
+    Args:
+        model: which one.
+        dtype: number format of the weights; see `Precision`.
+        quantise: fewer bits for the language model; see `Precision`.
 
     Raises:
-        WeightsError: there is no such model here, or its weights are damaged.
+        ConfigError: an unknown number format or quantisation.
+        WeightsError: there is no such model here, its weights are damaged, or this machine cannot quantise.
+        LhrsError: the server is not there, or does not let us in.
     """
-    from lhrs_chat.models.weights import is_ours, locate
+    from lhrs_chat.models.weights import Precision, is_ours, locate
 
+    precision = Precision(dtype, quantise)
+    if model.startswith("openai:"):
+        from lhrs_chat.models.backends.openai import OpenAIBackend
+
+        return OpenAIBackend.open(model, precision)
     folder = locate(model)
+    name = f"{model}{precision}"
     if is_ours(folder):
         from lhrs_chat.models.backends.native import NativeBackend
 
-        return NativeBackend.open(folder, name=model)
+        return NativeBackend.open(folder, name, precision)
     from lhrs_chat.models.backends.transformers import TransformersBackend
 
-    return TransformersBackend.open(folder, name=model)
+    return TransformersBackend.open(folder, name, precision)

@@ -14,7 +14,7 @@ import torch
 from lhrs_chat.errors import DataError
 from lhrs_chat.models import weights
 from lhrs_chat.models.backends import Delta, Done, Request
-from lhrs_chat.models.generate import PrefixCache, Sampling, decode
+from lhrs_chat.models.generate import PrefixCache, Sampling, decode, room_for_answer, temperature_of
 from lhrs_chat.models.processing import LhrsProcessor
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
 from lhrs_chat.text.templates import render
@@ -27,11 +27,12 @@ KEPT_IMAGES = 32
 
 @dataclass(frozen=True)
 class _Prompt:
-    """A rendered request: text, ids, and the pictures in the order of their tokens."""
+    """A rendered request: text, ids, the pictures in the order of their tokens, and how it is answered."""
 
     text: str
     ids: tuple[int, ...]
     pictures: tuple[int, ...]
+    sampling: Sampling
 
 
 class NativeBackend:
@@ -55,17 +56,19 @@ class NativeBackend:
         self.prefix = PrefixCache()
         self._visual: OrderedDict[str, torch.Tensor] = OrderedDict()
         self._lock = threading.Lock()
+        self.context: int | None = getattr(model.config.text_config, "max_position_embeddings", None)
+        """Tokens that the language model can read; None where its kind has no such limit."""
         eos = model.config.eos_token_id
         self.eos_ids = [processor.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])]
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> NativeBackend:
+    def open(cls, folder: Path, name: str, precision: weights.Precision = weights.AS_STORED) -> NativeBackend:
         """Open a folder of ours.
 
         Raises:
-            WeightsError: the weights are damaged, or do not fit the model.
+            WeightsError: the weights are damaged, or do not fit the model, or this machine cannot quantise.
         """
-        loaded = weights.load(folder)
+        loaded = weights.load(folder, precision)
         return cls(name, loaded.model, loaded.processor, loaded.weights_sha256)
 
     def reset(self) -> None:
@@ -77,15 +80,16 @@ class NativeBackend:
         """Answer the requests: one alone is streamed and uses the cache, several are answered in batches.
 
         Raises:
-            DataError: a message points at an image that the request does not hold.
+            DataError: a message points at an image that the request does not hold, or the conversation is longer than
+                the language model can read.
         """
         with self._lock:
             if len(requests) == 1:
                 yield from self._stream(requests[0], stop)
                 return
             prompts = [self._prompt(request) for request in requests]
-            order = sorted(range(len(requests)), key=lambda i: (_settings(requests[i]), len(prompts[i].ids)))
-            for batch in _batches(order, requests):
+            order = sorted(range(len(requests)), key=lambda i: (prompts[i].sampling, len(prompts[i].ids)))
+            for batch in _batches(order, prompts):
                 if stop is not None and stop.is_set():
                     return
                 yield from self._batch([(i, requests[i], prompts[i]) for i in batch], stop)
@@ -105,7 +109,21 @@ class NativeBackend:
             add_generation_prompt=True,
         )
         pictures = tuple(part.image for part in parts if part.image is not None)
-        return _Prompt(text, tuple(self.processor.encode(text)), pictures)
+        ids = tuple(self.processor.encode(text))
+        needed = max((len(choice) for choice in self._choices(request)), default=1)
+        published = self.model.generation_config
+        sampling = Sampling(
+            room_for_answer(len(ids), request.max_new_tokens, self.context, needed),
+            temperature_of(request.temperature, published),
+            request.seed,
+            1.0 if published.top_p is None else published.top_p,
+        )
+        return _Prompt(text, ids, pictures, sampling)
+
+    def _choices(self, request: Request) -> list[list[int]]:
+        """Return the ids of each choice as a whole answer, its end included."""
+        words = self.processor.tokenizer
+        return [[*words(choice, add_special_tokens=False).input_ids, self.eos_ids[0]] for choice in request.choices]
 
     def _tokens_of(self, request: Request, picture: int) -> torch.Tensor:
         """Return the visual tokens (K, D) of one picture, encoded once."""
@@ -150,11 +168,10 @@ class NativeBackend:
         made: list[int] = []
         sure: list[float] = []
         said = ""
-        sampling = Sampling(request.max_new_tokens, request.temperature, request.seed)
         steps = decode(
             self.model.language_model,
             embedded[:, known:],
-            sampling,
+            prompt.sampling,
             cache=self.prefix.values,
             eos_ids=self.eos_ids,
             stop=stop,
@@ -187,8 +204,7 @@ class NativeBackend:
         for i, row in enumerate(rows):
             embedded[i, length - row.shape[0] :] = row
             mask[i, length - row.shape[0] :] = 1
-        first = items[0][1]
-        sampling = Sampling(first.max_new_tokens, first.temperature, first.seed)
+        sampling = items[0][2].sampling
         steps = list(decode(self.model.language_model, embedded, sampling, mask=mask, eos_ids=self.eos_ids, stop=stop))
         for row_number, (number, request, prompt) in enumerate(items):
             made, sure = [], []
@@ -230,9 +246,8 @@ class NativeBackend:
             return {}
         embedded = self._embed(request, prompt)
         scores = []
-        for choice in request.choices:
-            ids = self.processor.tokenizer(choice, add_special_tokens=False).input_ids
-            answer = torch.tensor([[*ids, self.eos_ids[0]]], device=embedded.device)
+        for ids in self._choices(request):
+            answer = torch.tensor([ids], device=embedded.device)
             whole = torch.cat([embedded, self.model.get_input_embeddings()(answer)], dim=1)
             logits = self.model.language_model(inputs_embeds=whole, logits_to_keep=answer.shape[1] + 1).logits
             chances = torch.log_softmax(logits[:, :-1].float(), dim=-1)
@@ -241,15 +256,11 @@ class NativeBackend:
         return {choice: float(share) for choice, share in zip(request.choices, shares, strict=True)}
 
 
-def _settings(request: Request) -> tuple[int, float, int]:
-    return (request.max_new_tokens, request.temperature, request.seed)
-
-
-def _batches(order: Sequence[int], requests: Sequence[Request]) -> Iterator[list[int]]:
+def _batches(order: Sequence[int], prompts: Sequence[_Prompt]) -> Iterator[list[int]]:
     """Cut an order into batches of one kind of sampling each."""
     batch: list[int] = []
     for i in order:
-        if batch and (len(batch) == BATCH or _settings(requests[i]) != _settings(requests[batch[0]])):
+        if batch and (len(batch) == BATCH or prompts[i].sampling != prompts[batch[0]].sampling):
             yield batch
             batch = []
         batch.append(i)

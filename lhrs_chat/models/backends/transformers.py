@@ -39,9 +39,10 @@ from lhrs_chat.errors import DataError, MissingExtraError, WeightsError
 from lhrs_chat.geo.frames import Placement
 from lhrs_chat.models import torchvision_guard
 from lhrs_chat.models.backends import Delta, Done, Request
+from lhrs_chat.models.generate import temperature_of
 from lhrs_chat.models.processing import place
-from lhrs_chat.models.strict import refuse
-from lhrs_chat.models.weights import weights_hash
+from lhrs_chat.models.strict import reason, refuse
+from lhrs_chat.models.weights import AS_STORED, Precision, weights_hash
 from lhrs_chat.schema import Message, Part
 from lhrs_chat.text import grounding
 
@@ -111,31 +112,31 @@ class TransformersBackend:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, folder: Path, name: str) -> Self:
+    def open(cls, folder: Path, name: str, precision: Precision = AS_STORED) -> Self:
         """Load a model and its processor, strictly, from safetensors; on the first GPU where there is one.
 
         Raises:
-            WeightsError: the folder holds no such model, or its weights do not fit it.
+            WeightsError: the folder holds no such model, its weights do not fit it, or this machine cannot quantise.
             MissingExtraError: its processor needs torchvision.
         """
+        settings = precision.settings()
         processor = _open_processor(folder, name)
         digest = weights_hash(folder)
         try:
             opened: Any = AutoModelForImageTextToText.from_pretrained(
                 folder,
-                dtype="auto",
+                **settings,
                 use_safetensors=True,
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 local_files_only=True,
             )
         except (OSError, ValueError) as error:
-            raise WeightsError("transformers cannot open this model", found=f"{name}: {_first_line(error)}") from error
+            raise WeightsError("transformers cannot open this model", found=f"{name}: {reason(error)}") from error
         model, report = opened  # the form that output_loading_info asks for
         refuse(name, report["missing_keys"], report["unexpected_keys"], (row[0] for row in report["mismatched_keys"]))
         dialect = DIALECTS.get(model.config.model_type, DEFAULT_DIALECT)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(model.to(device), processor, name=name, weights_sha256=digest, dialect=dialect)
+        return cls(model, processor, name=name, weights_sha256=digest, dialect=dialect)
 
     def generate(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[Delta | Done]:
         """Answer the requests; see `Backend`. `confidence` is the mean probability of the tokens, the end included.
@@ -152,10 +153,10 @@ class TransformersBackend:
         batch: list[int] = []
         for index, request in enumerate(requests):
             first = requests[batch[0]] if batch else request
-            alone = request.temperature > 0 or not request.images
+            alone = self._temperature(request) > 0 or not request.images
             fits = (
                 not alone
-                and first.temperature == 0
+                and self._temperature(first) == 0
                 and bool(first.images)
                 and first.max_new_tokens == request.max_new_tokens
             )
@@ -165,6 +166,9 @@ class TransformersBackend:
             batch.append(index)
         if batch:
             yield batch
+
+    def _temperature(self, request: Request) -> float:
+        return temperature_of(request.temperature, self.model.generation_config)
 
     def _answer(
         self, batch: Sequence[int], requests: Sequence[Request], stop: threading.Event
@@ -220,7 +224,7 @@ class TransformersBackend:
             work.result()
 
     def _generate(self, inputs: BatchFeature, config: GenerationConfig, request: Request, watch: _Watch) -> None:
-        sampled = request.temperature > 0
+        sampled = bool(config.do_sample)
         try:
             with self._lock, torch.inference_mode(), torch.random.fork_rng() if sampled else nullcontext():
                 if sampled:
@@ -239,9 +243,10 @@ class TransformersBackend:
         config.max_length = None
         config.max_new_tokens = request.max_new_tokens
         config.num_beams = 1
-        config.do_sample = request.temperature > 0
+        temperature = self._temperature(request)
+        config.do_sample = temperature > 0
         if config.do_sample:
-            config.temperature = request.temperature
+            config.temperature = temperature
         else:
             config.temperature = config.top_p = config.top_k = None
         tokenizer = self.processor.tokenizer
@@ -366,7 +371,7 @@ def _open_processor(folder: Path, name: str) -> ProcessorMixin:
         named = "torchvision" in str(error).lower() or "VIDEO_PROCESSOR" in str(error)
         if torchvision_guard.install() == "absent" and (named or isinstance(error, ImportError | AttributeError)):
             raise MissingExtraError("torchvision", "clip", f"the processor of {name}") from error
-        raise WeightsError("transformers cannot open the processor", found=f"{name}: {_first_line(error)}") from error
+        raise WeightsError("transformers cannot open the processor", found=f"{name}: {reason(error)}") from error
     if not isinstance(processor, ProcessorMixin):
         raise WeightsError(
             "this model takes no images", found=f"{name} has a {type(processor).__name__}", allowed="a processor"
@@ -405,7 +410,3 @@ def _as_list(value: int | list[int] | None) -> list[int]:
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n", 1)[0] or type(error).__name__

@@ -26,6 +26,7 @@ class Options:
         out: folder to write; it may be there, but must be empty.
         dtype: how tensors are stored; everything is computed in float32.
         keep_adapter: leave the LoRA beside the base language model instead of merging it.
+        image_variant: one of the preset's `image_variants`, put in place of the tower's image processor.
         stage: training stage of the checkpoint; found out where left out.
         heads: attention heads of the bridge.
         queries: queries of each tapped level.
@@ -41,6 +42,7 @@ class Options:
     out: Path
     dtype: torch.dtype = torch.float32
     keep_adapter: bool = False
+    image_variant: str | None = None
     stage: int | None = None
     heads: int | None = None
     queries: tuple[int, ...] | None = None

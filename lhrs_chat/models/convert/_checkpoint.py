@@ -1,8 +1,8 @@
 """FINAL.pt and TextLoRA: the layout in which LHRS-Bot and LHRS-Bot-Nova were published.
 
-FINAL.pt is a dictionary, at times one more level down under `model`, of `rgb_ckpt` (vision tower) and `other_ckpt`
-(`rgb_pooler`, the bridge; `embed_tokens`, a copy of the base model's table; `text_proj` and `lm_head`, always empty).
-TextLoRA is a PEFT folder; stages 2 and 3 have it.
+FINAL.pt is a dictionary of `rgb_ckpt` (vision tower) and `other_ckpt` (`rgb_pooler`, the bridge; `embed_tokens`, a copy
+of the base model's table; `text_proj` and `lm_head`, always empty). It may lie one level down, under `model` or
+`module`. TextLoRA is a PEFT folder; stages 2 and 3 have it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ FINAL = "FINAL.pt"
 ADAPTER = "TextLoRA"
 _DEEPSPEED = ("latest", "zero_to_fp32.py", "global_step*", "*_optim_states.pt", "*_model_states.pt")
 _EMPTY = ("text_proj", "lm_head")
+_WRAPPERS = ("model", "module")
 _PEFT = "base_model.model."
 
 
@@ -153,8 +154,9 @@ def open_final(folder: Path) -> Checkpoint:
     """
     final = TorchFile(folder / FINAL)
     tree, above = final.tree, ""
-    if set(tree) == {"model"} and isinstance(tree["model"], dict):
-        tree, above = tree["model"], f"model{final.separator}"
+    key = next(iter(tree), "")
+    if len(tree) == 1 and key in _WRAPPERS and isinstance(tree[key], dict):
+        tree, above = tree[key], f"{key}{final.separator}"
     other = tree.get("other_ckpt")
     known = {"rgb_pooler", "embed_tokens", *_EMPTY}
     wrong = sorted(set(tree) ^ {"rgb_ckpt", "other_ckpt"})

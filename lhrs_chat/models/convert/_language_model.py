@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 
 from lhrs_chat.errors import WeightsError
 from lhrs_chat.models.convert._checkpoint import Adapter, Part
-from lhrs_chat.models.convert._tensors import Entry, SafetensorsFiles, Tensors, read_json, refuse_part
+from lhrs_chat.models.convert._tensors import (
+    SENSELESS,
+    Entry,
+    SafetensorsFiles,
+    Tensors,
+    first_line,
+    read_json,
+    refuse_part,
+)
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +54,10 @@ def open_base(folder: Path) -> BaseModel:
         config = AutoConfig.from_pretrained(folder)
         with torch.device("meta"):
             own = AutoModelForCausalLM.from_config(config).state_dict()
-    except (ValueError, KeyError, OSError) as error:
+    except SENSELESS as error:
         raise WeightsError(
             "this is no base language model",
-            found=f"{folder}: {kind}",
+            found=f"{folder}: {kind}; {first_line(error)}",
             allowed="a causal language model, such as llama",
         ) from error
     index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
@@ -109,7 +116,8 @@ def check_adapter(base: BaseModel, adapter: Adapter) -> int:
     if shape[1] != width or not rows <= shape[0] <= rows + 2:
         raise _wrong_base(base, adapter, f"tables of {shape}, {(rows, width)} in the base model")
     for name, stored in adapter.tables.items():
-        if not same_rows(base.tensors.read(name), adapter.tensors.read(stored)[:rows]):
+        own = name if name in base.shapes else TABLES[0]  # a head that is tied to the table of tokens
+        if not same_rows(base.tensors.read(own), adapter.tensors.read(stored)[:rows]):
             raise _wrong_base(base, adapter, f"other values in the first {rows} rows of {name}")
     return shape[0]
 
@@ -203,24 +211,28 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             found=str(folder),
             next_step="fetch it; tokenizer.model alone does not tell how every prompt is cut",
         )
+    if not isinstance(read_json(file).get("model"), dict):
+        raise WeightsError("tokenizer.json holds no tokenizer", found=str(file), next_step="fetch it again")
     named: dict[str, Any] = {}
     for beside in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / beside).is_file():
             named |= {key: value for key, value in read_json(folder / beside).items() if value is not None}
-    special = {key: _content(named[key]) for key in ("bos_token", "eos_token", "unk_token") if key in named}
+    contents = {key: _content(named.get(key)) for key in ("bos_token", "eos_token", "unk_token")}
+    special = {key: content for key, content in contents.items() if content}
     if not {"bos_token", "eos_token"} <= special.keys():
         raise WeightsError("the tokenizer names no first and last token", found=", ".join(special) or "none")
     try:
         made = PreTrainedTokenizerFast(tokenizer_file=str(file), **special)
-    except (ValueError, OSError, json.JSONDecodeError) as error:
-        raise WeightsError("tokenizer.json cannot be read", found=f"{file}: {error}") from error
+    except SENSELESS as error:
+        raise WeightsError("tokenizer.json cannot be read", found=f"{file}: {first_line(error)}") from error
     made.clean_up_tokenization_spaces = False
     return made
 
 
-def _content(token: Any) -> str:
-    """A special token is written as text, or as an object with its text in it."""
-    return str(token["content"]) if isinstance(token, dict) else str(token)
+def _content(token: object) -> str:
+    """A special token is written as text, or as an object with its text in it; empty where it is neither."""
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else ""
 
 
 def eos_ids(base: BaseModel, tokenizer: PreTrainedTokenizerFast, ends: Sequence[str]) -> list[int]:
@@ -232,7 +244,7 @@ def eos_ids(base: BaseModel, tokenizer: PreTrainedTokenizerFast, ends: Sequence[
     given = read_json(file).get("eos_token_id") if file.is_file() else None
     found: list[int] = []
     for ids in (given, base.config.eos_token_id, tokenizer.eos_token_id):
-        found += ids if isinstance(ids, list) else [] if ids is None else [ids]
+        found += [each for each in (ids if isinstance(ids, list) else [ids]) if isinstance(each, int)]
     vocabulary = tokenizer.get_vocab()
     found += [vocabulary[token] for token in ends if token in vocabulary]
     return list(dict.fromkeys(found))

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from lhrs_chat.errors import WeightsError
-from lhrs_chat.models import LhrsConfig, LhrsForConditionalGeneration, LhrsProcessor
+from lhrs_chat.errors import ConfigError, WeightsError
+from lhrs_chat.models import LhrsConfig, LhrsForConditionalGeneration, LhrsImageProcessor, LhrsProcessor
+from lhrs_chat.models.assemble import make_image_processor
 from lhrs_chat.models.convert import Options, Report
 from lhrs_chat.models.convert import _checkpoint as published
 from lhrs_chat.models.convert import _language_model as language
@@ -23,6 +24,7 @@ from lhrs_chat.models.convert import _writing as writing
 from lhrs_chat.models.convert._checkpoint import Checkpoint, Part
 from lhrs_chat.models.convert._folders import tower_folder, whole_folder_of
 from lhrs_chat.models.convert._tensors import Entry, refuse_part
+from lhrs_chat.plugins import nearest
 from lhrs_chat.presets import RECORD, Preset, load_preset
 from lhrs_chat.registry import file_sha256
 
@@ -73,10 +75,13 @@ def convert(system: System, options: Options) -> Report:
     dense = system.dense(final.bridge.shapes())
     checkpoint = published.with_adapter(final, options.stage, expected=not dense)
     seen = tower.open_tower(tower_folder(options.vision), preset.encoder["name"])
+    image = _image(preset, options.image_variant, seen)
     base = language.open_base(whole_folder_of(options.llm))
     adapter = checkpoint.adapter
     rows = base.config.vocab_size if adapter is None else language.check_adapter(base, adapter)
     language.check_table(base, checkpoint.table)
+    if not checkpoint.table.shapes() and (adapter is None or not adapter.tables):
+        log.warning("this checkpoint holds no copy of its base model's tokens: only the shapes of %s fit", base.folder)
 
     tokenizer = _tokenizer(system, base, rows)
     tokenizer.chat_template = preset.chat_template
@@ -88,7 +93,7 @@ def convert(system: System, options: Options) -> Report:
     entries += _bridge_entries(checkpoint.bridge, _below(BRIDGE, own))
     entries += language.entries(base, adapter, rows, merge=not options.keep_adapter)
     processor = LhrsProcessor(
-        seen.image,
+        image,
         tokenizer,
         num_image_tokens=model.bridge.num_tokens,
         image_token_id=config.image_token_id,
@@ -116,6 +121,32 @@ def _check_system(system: System, checkpoint: Checkpoint) -> None:
             allowed=f"the bridge of {system.name}",
             next_step=f"convert it with --from {other}",
         )
+
+
+def _image(preset: Preset, variant: str | None, seen: tower.Tower) -> LhrsImageProcessor:
+    """Return the tower's image processor, or the published variant in its place.
+
+    Raises:
+        ConfigError: there is no such variant, or it is for pictures of another size than the tower takes.
+    """
+    if variant is None:
+        return seen.image
+    names = sorted(preset.image_variants)
+    if variant not in names:
+        raise ConfigError(
+            f"{preset.name} has no such image variant",
+            found=variant,
+            allowed=", ".join(names) or "none; it was published with one way to prepare pictures",
+            next_step=nearest(variant, names) or "leave out --image-variant",
+        )
+    made = make_image_processor(preset.image_variants[variant])
+    if made.size_px != seen.image.size_px:
+        raise ConfigError(
+            f"the image variant {variant} is for another tower",
+            found=f"pictures of {made.size_px} px, a tower for {seen.image.size_px} px",
+            next_step="leave out --image-variant",
+        )
+    return made
 
 
 def _below(prefix: str, own: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
@@ -249,15 +280,17 @@ def _write(
     stage: str,
 ) -> Report:
     adapter = checkpoint.adapter
+    kept = [] if adapter is None or not options.keep_adapter else language.adapter_entries(adapter)
     with writing.whole_folder(options.out) as scratch:
-        files = writing.write_model(scratch, entries, options.dtype, options.shard_bytes)
-        if adapter is not None and options.keep_adapter:
-            name = "adapter_model.safetensors"
-            files[name] = writing.write_file(scratch / name, language.adapter_entries(adapter), options.dtype)
-            _write_json(scratch / "adapter_config.json", language.adapter_config(adapter))
+        writing.check_room(scratch, [*entries, *kept], options.dtype)
         config.save_pretrained(scratch)
         processor.save_pretrained(scratch)
         _generation(preset, config).save_pretrained(scratch)
+        files = writing.write_model(scratch, entries, options.dtype, options.shard_bytes)
+        if adapter is not None and kept:
+            name = "adapter_model.safetensors"
+            files[name] = writing.write_file(scratch / name, kept, options.dtype)
+            _write_json(scratch / "adapter_config.json", language.adapter_config(adapter))
         read = [checkpoint.folder / published.FINAL]
         read += [] if adapter is None else sorted(adapter.folder.glob("adapter_model.*"))
         record = {
@@ -266,6 +299,7 @@ def _write(
             "sources": {str(path.relative_to(checkpoint.folder)): file_sha256(path) for path in read},
             "llm": options.llm,
             "vision": options.vision,
+            "image_variant": options.image_variant,
             "files": files,
         }
         _write_json(scratch / RECORD, record)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from lhrs_chat.errors import WeightsError
@@ -21,6 +22,10 @@ log = logging.getLogger(__name__)
 
 _MAPPED_BYTES = 32 << 20  # how much of a mapped .pt file may stay in memory before it is opened anew
 _FLOATS = {"F64", "F32", "F16", "BF16"}
+SENSELESS = (  # what transformers and torch raise at a configuration whose values make no model
+    *(StrictDataclassError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(ArithmeticError, RuntimeError, OSError),
+)
 
 
 @dataclass(frozen=True)
@@ -248,6 +253,11 @@ def refuse_part(what: str, wanted: Mapping[str, tuple[int, ...]], have: Mapping[
             allowed="exactly the tensors that its configuration asks for",
             next_step="check that checkpoint, base model, tower and options belong together",
         )
+
+
+def first_line(error: Exception) -> str:
+    """Say an error in one line, with its kind."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
 
 
 def read_json(path: Path) -> dict[str, Any]:

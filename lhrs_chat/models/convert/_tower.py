@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import CLIPVisionConfig, SiglipVisionConfig
+import torch
+from transformers import AutoModel, CLIPVisionConfig, SiglipVisionConfig
 
 from lhrs_chat.errors import WeightsError
 from lhrs_chat.models.convert._checkpoint import Part
-from lhrs_chat.models.convert._tensors import Entry, read_json, refuse_part
+from lhrs_chat.models.convert._tensors import SENSELESS, Entry, first_line, read_json, refuse_part
 from lhrs_chat.models.processing import RESAMPLES, LhrsImageProcessor
 
 PUBLISHED = "encoder.vision_model."
@@ -32,6 +33,7 @@ _KEYS = (
     "layer_norm_eps",
     "attention_dropout",
 )
+_IMAGE_KEYS = ("size", "crop_size", "resample", "rescale_factor", "image_mean", "image_std")
 _PIL_RESAMPLES = {resample.value: name for name, resample in RESAMPLES.items()}
 
 
@@ -72,7 +74,14 @@ def open_tower(folder: Path, name: str) -> Tower:
             allowed=cls.model_type,
             next_step="give the tower that the system was published with as --vision",
         )
-    read = cls.from_dict({key: given[key] for key in _KEYS if key in given})
+    try:
+        read = cls.from_dict({key: given[key] for key in _KEYS if key in given})
+        with torch.device("meta"):
+            AutoModel.from_config(read)
+    except SENSELESS as error:
+        raise WeightsError(
+            "the configuration makes no vision tower", found=f"{folder / 'config.json'}: {first_line(error)}"
+        ) from error
     vision = {"model_type": cls.model_type, **{key: getattr(read, key) for key in _KEYS}}
     image = image_processor(read_json(folder / "preprocessor_config.json"), "crop" if name == "clip" else "stretch")
     if image.size_px != read.image_size:
@@ -91,27 +100,35 @@ def image_processor(given: Mapping[str, Any], resize: str) -> LhrsImageProcessor
         WeightsError: it prepares pictures in a way that ours does not.
     """
     sizes = {_side(given.get("size"))} | ({_side(given.get("crop_size"))} if resize == "crop" else set())
-    resample = _PIL_RESAMPLES.get(given.get("resample", 3))
+    number = given.get("resample", 3)
+    resample = _PIL_RESAMPLES.get(number) if isinstance(number, int) else None
     steps = ["do_resize", "do_normalize", *(["do_center_crop"] if resize == "crop" else [])]
     off = [step for step in steps if not given.get(step, True)]
     scale = given.get("rescale_factor", 1 / 255)
-    mean, std = given.get("image_mean"), given.get("image_std")
+    scaled = isinstance(scale, int | float) and abs(scale * 255 - 1) <= 1e-6
+    mean, std = _channels(given.get("image_mean")), _channels(given.get("image_std"))
     size = sizes.pop() if len(sizes) == 1 else None
-    if size is None or resample is None or off or abs(scale * 255 - 1) > 1e-6 or not mean or not std:
+    if size is None or resample is None or off or not scaled or not mean or not std:
         raise WeightsError(
             "the image processor of the tower works in another way",
-            found={key: given.get(key) for key in ("size", "crop_size", "resample", "rescale_factor", *off)},
+            found={key: given.get(key) for key in (*_IMAGE_KEYS, *off)},
             allowed="one square size, bilinear or bicubic, scaled to 0-1, image_mean and image_std",
         )
     return LhrsImageProcessor(size, resize, resample, mean, std)
 
 
+def _channels(given: Any) -> list[float]:
+    """Three numbers, or none."""
+    right = isinstance(given, list) and len(given) == 3 and all(isinstance(each, int | float) for each in given)
+    return given if right else []
+
+
 def _side(size: Any) -> int | None:
     """The side of a square: a number, `shortest_edge`, or `height` and `width` that are the same."""
     if isinstance(size, dict):
-        sides = set(size.values())
-        return int(sides.pop()) if len(sides) == 1 else None
-    return size if isinstance(size, int) else None
+        sides = list(size.values())
+        size = sides[0] if sides and sides.count(sides[0]) == len(sides) else None
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def wanted(part: Part, own: Mapping[str, tuple[int, ...]]) -> list[Entry]:

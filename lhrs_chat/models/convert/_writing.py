@@ -19,6 +19,7 @@ from lhrs_chat.models.convert._tensors import Entry
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _CHUNK = 4 << 20  # elements that are converted at a time
 _ALIGNMENT = 8
+_SMALL_FILES = 32 << 20  # bytes, generous: configurations, and a tokenizer of up to 20 MB
 
 
 def check_out(out: Path) -> None:
@@ -63,22 +64,31 @@ def whole_folder(out: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
+def check_room(folder: Path, entries: Sequence[Entry], dtype: torch.dtype) -> None:
+    """Refuse a disk that cannot take the tensors.
+
+    Raises:
+        WeightsError: it is too small.
+    """
+    needed = sum(entry.numel for entry in entries) * dtype.itemsize + _SMALL_FILES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise WeightsError("the disk is too small", found=f"{free:,} bytes free", allowed=f"{needed:,} bytes or more")
+
+
 def write_model(folder: Path, entries: Sequence[Entry], dtype: torch.dtype, shard_bytes: int) -> dict[str, str]:
     """Write `model.safetensors`, or its shards and their index; return the SHA-256 of each file.
 
     Raises:
-        WeightsError: the disk is too small, or a tensor holds numbers that are not finite.
+        WeightsError: a tensor holds numbers that are not finite.
     """
     shards = cut(entries, dtype, shard_bytes)
-    total = sum(entry.numel for entry in entries) * dtype.itemsize
-    free = shutil.disk_usage(folder).free
-    if free < total:
-        raise WeightsError("the disk is too small", found=f"{free:,} bytes free", allowed=f"{total:,} bytes or more")
     if len(shards) == 1:
         return {"model.safetensors": write_file(folder / "model.safetensors", entries, dtype)}
     names = [f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)]
     hashes = {name: write_file(folder / name, shard, dtype) for name, shard in zip(names, shards, strict=True)}
     weight_map = {entry.name: name for name, shard in zip(names, shards, strict=True) for entry in shard}
+    total = sum(entry.numel for entry in entries) * dtype.itemsize
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     return hashes

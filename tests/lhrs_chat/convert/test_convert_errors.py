@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -14,24 +15,7 @@ import torch
 from lhrs_chat.cli import main
 from lhrs_chat.models.convert import _writing
 from tests import checkpoints
-from tests.checkpoints import Published, rewrite, rewrite_json
-
-SYSTEMS = tuple(checkpoints.NAMES)
-
-
-@pytest.fixture(params=SYSTEMS)
-def checkpoint(request, tmp_path) -> Published:
-    return checkpoints.recorded(request.param, tmp_path / "published")
-
-
-@pytest.fixture
-def bot(tmp_path) -> Published:
-    return checkpoints.recorded("lhrs-bot", tmp_path / "published")
-
-
-@pytest.fixture
-def nova(tmp_path) -> Published:
-    return checkpoints.recorded("lhrs-bot-nova", tmp_path / "published")
+from tests.checkpoints import rewrite, rewrite_json
 
 
 @pytest.fixture
@@ -55,7 +39,7 @@ def refused(capsys, tmp_path):
 
 
 def other(system: str) -> str:
-    return next(name for name in SYSTEMS if name != system)
+    return next(name for name in checkpoints.SYSTEMS if name != system)
 
 
 # --- FINAL.pt ---------------------------------------------------------------------------------------------------------
@@ -158,6 +142,11 @@ def test_folder_without_final(checkpoint, refused, tmp_path):
     refused(words, "holds no FINAL.pt", "published")
     words[place] = str(tmp_path / "nowhere")
     refused(words, "no such folder")
+    (tmp_path / "empty").mkdir()
+    for option in (None, "--llm", "--vision"):
+        words = checkpoint.words(tmp_path / "out")
+        words[place if option is None else words.index(option) + 1] = str(tmp_path / "empty")
+        refused(words, "nothing" if option is None else "config.json cannot be read")
 
 
 # --- names and shapes -------------------------------------------------------------------------------------------------
@@ -236,6 +225,44 @@ def test_the_other_tower(checkpoint, refused, tmp_path):
     shutil.rmtree(checkpoint.folder / "vision_tower")
     shutil.copytree(tower, checkpoint.folder / "vision_tower")
     refused(checkpoint.words(tmp_path / "out"), "another vision tower")
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("base_llm/config.json", {"hidden_size": None}),
+        ("base_llm/config.json", {"hidden_size": -1}),
+        ("base_llm/config.json", {"num_attention_heads": 0}),
+        ("base_llm/config.json", {"rms_norm_eps": "1e-5"}),
+        ("base_llm/config.json", {"model_type": ["llama"]}),
+        ("base_llm/tokenizer.json", {"model": None}),
+        ("base_llm/special_tokens_map.json", {"bos_token": {"text": "<s>"}}),
+        ("vision_tower/config.json", {"hidden_size": "wide"}),
+        ("vision_tower/config.json", {"patch_size": [14]}),
+        ("vision_tower/config.json", {"hidden_act": "swish-swash"}),
+        ("vision_tower/preprocessor_config.json", {"image_mean": 0.5}),
+        ("vision_tower/preprocessor_config.json", {"size": {}}),
+        ("TextLoRA/adapter_config.json", {"r": "4"}),
+    ],
+    ids=str,
+)
+def test_configuration_with_values_that_make_no_model(checkpoint, refused, tmp_path, file, change):
+    path = checkpoint.folder / file
+    rewrite_json(path, **change)
+    if path.name == "special_tokens_map.json":
+        (path.parent / "tokenizer_config.json").unlink()
+    refused(checkpoint.words(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "<html>404: not found</html>"])
+def test_damaged_configuration(checkpoint, refused, tmp_path, content):
+    files = sorted(checkpoint.folder.rglob("*.json"))
+    assert len(files) >= 8
+    for path in files:
+        before = path.read_text()
+        path.write_text(content)
+        refused(checkpoint.words(tmp_path / "out"), path.name)
+        path.write_text(before)
 
 
 def test_tower_of_another_depth_or_size(checkpoint, refused, tmp_path):
@@ -335,6 +362,23 @@ def test_model_that_is_neither_here_nor_on_the_hub(checkpoint, refused, tmp_path
     refused(words, "--llm names no folder")
 
 
+@pytest.mark.parametrize(
+    ("system", "name", "says"),
+    [
+        ("lhrs-bot", "clasification", "did you mean classification?"),
+        ("lhrs-bot-nova", "classification", "none; it was published with one way"),
+    ],
+)
+def test_unknown_image_variant(refused, tmp_path, system, name, says):
+    checkpoint = checkpoints.recorded(system, tmp_path / "published")
+    refused(checkpoint.words(tmp_path / "out", "--image-variant", name), "no such image variant", says)
+
+
+def test_image_variant_of_another_size(refused, tmp_path):
+    checkpoint = checkpoints.random("lhrs-bot", tmp_path / "published", **checkpoints.SIZES["lhrs-bot"])
+    refused(checkpoint.words(tmp_path / "out", "--image-variant", "classification"), "another tower", "56 px")
+
+
 # --- options ----------------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +415,7 @@ def test_output_that_is_not_empty(checkpoint, refused, tmp_path):
     refused(checkpoint.words(out), "not empty")
     assert (out / "thesis.txt").read_text() == "precious"
     refused(checkpoint.words(out / "thesis.txt"), "to be a folder")
+    refused(checkpoint.words(out / "thesis.txt" / "below"), "cannot be made")
 
 
 def test_output_may_be_an_empty_folder(bot, tmp_path):
@@ -384,10 +429,9 @@ def test_nothing_is_left_when_the_disk_is_full(checkpoint, refused, tmp_path, mo
     monkeypatch.setattr(_writing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 5, 5))
     refused(checkpoint.words(tmp_path / "new" / "out"), "disk is too small")
     monkeypatch.undo()
-
-    def full(path, entries, dtype):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(_writing, "write_file", full)
-    refused(checkpoint.words(tmp_path / "out"), "writing stopped")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # no file may be larger, so the weights cannot end
+    try:
+        refused(checkpoint.words(tmp_path / "out"), "writing stopped")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,0 +1,68 @@
+"""The objectives that predict the next token: `text`, `plain` and `chat`. They differ in their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import nn
+from torch.nn import functional
+
+from lhrs_chat.models.vlm import LhrsForConditionalGeneration
+
+from .labels import IGNORED
+
+
+class TextObjective(nn.Module):
+    """Next-token loss over what is learned; only these positions pass the language model's head.
+
+    Encoder and bridge stay in evaluation mode where nothing in them is trained: no noise, no running statistics.
+    """
+
+    def __init__(self, model: LhrsForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+
+    def train(self, mode: bool = True) -> TextObjective:
+        """Switch to training, but for parts that are not trained, or to evaluation."""
+        super().train(mode)
+        for part in (self.model.encoder, self.model.bridge):
+            part.train(mode and any(tensor.requires_grad for tensor in part.parameters()))
+        return self
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor,
+        position_ids: torch.Tensor | None = None,
+        levels: Sequence[torch.Tensor] | None = None,
+        pixel_values: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the mean loss over all tokens that are learned.
+
+        Args:
+            input_ids: (B, T), with K image ids for each picture.
+            labels: (B, T), `IGNORED` where nothing is learned.
+            attention_mask: (B, T), 1 for real tokens, padded on the right; or (B, 1, T, T), added to the scores.
+            position_ids: (B, T); left out, tokens are counted from the left.
+            levels: (N, P, D) each, what the encoder sees, instead of pixels.
+            pixel_values: (N, C, H, W), normalised, in the order of their tokens; without either, a batch of text.
+
+        Raises:
+            DataError: the pictures do not match their tokens.
+        """
+        model = self.model
+        if levels is None and pixel_values is not None:
+            levels = model.encoder(pixel_values)
+        embedded = model.splice(input_ids, None if levels is None else model.bridge(levels))
+        inner: Any = model.language_model
+        text: Any = inner.get_base_model() if isinstance(inner, PeftModel) else inner
+        hidden = text.model(
+            inputs_embeds=embedded, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+        learned = labels[:, 1:] != IGNORED
+        logits = text.lm_head(hidden[:, :-1][learned])
+        return functional.cross_entropy(logits.float(), labels[:, 1:][learned])
