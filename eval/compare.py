@@ -13,7 +13,7 @@ from typing import Any
 from lhrs_chat.errors import DataError
 from lhrs_chat.metrics.stats import detectable_difference, holm, mcnemar, mean_stderr, paired_bootstrap
 
-from .benchmarks import Protocol, Question
+from .benchmarks import REAL, Protocol, Question
 from .report import line
 from .runs import ScoredRun
 from .summary import cells_of, image_of, jackknife, score_cell
@@ -72,10 +72,13 @@ def compare(runs: Mapping[str, ScoredRun], condition: str) -> list[Difference]:
         condition: under which the questions were asked.
 
     Raises:
-        DataError: fewer than two runs, or nothing was asked in two of them.
+        DataError: fewer than two runs, other seeds, or nothing was asked in two of them.
     """
     if len(runs) < 2:
         raise DataError("a comparison needs two runs", found=len(runs), next_step="give two folders with other models")
+    seeds = {run.header["seed"] for run in runs.values()}
+    if condition != REAL and len(seeds) > 1:
+        raise DataError(f"runs of other seeds were not shown the same under {condition!r}", found=sorted(seeds))
     data = next(iter(runs.values())).data
     found: list[Difference] = []
     for name, protocol in data.benchmark.protocols.items():

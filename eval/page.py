@@ -42,10 +42,10 @@ def choose(run: ScoredRun, limit: int) -> list[Record]:
     for key, record in run.records.items():
         question = run.asks[key].question
         cells.setdefault((record.condition, question.subset, question.task), []).append(record)
-    ranked: list[tuple[int, str, Record]] = []
-    for cell in cells.values():
+    ranked: list[tuple[int, int, Record]] = []
+    for number, cell in enumerate(cells.values()):
         cell.sort(key=lambda r: (not r.error, hashlib.sha256(r.id.encode()).digest()))
-        ranked += [(-1 if r.error else place, f"{r.condition}/{r.id}", r) for place, r in enumerate(cell)]
+        ranked += [(-1 if record.error else place, number, record) for place, record in enumerate(cell)]
     ranked.sort(key=lambda row: row[:2])
     return [record for _, _, record in ranked[:limit]]
 

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .benchmarks import REAL
-
 Z95 = 1.96
 LABEL_PX = 190
 PLOT_PX = 330
 ROW_PX = 15
 GAP_PX = 10
-CURVE_PX = (190, 130)
+CURVE_PX = (200, 130)
+CURVE_LEFT_PX = 44
 SMALLEST_REAL = 0.05
 """Curves show what is left of a score; of one that is nearly 0 nothing is left to lose."""
 SERIES = 6
@@ -40,7 +39,7 @@ def _dots(protocol: str, metric: str, rows: Sequence[tuple[str, Mapping[str, Any
     estimates = [e for _, row in rows for e in row["conditions"].values()]
     high = 1.0
     if max(e["mean"] for e in estimates) > high:
-        high = math.ceil(max(e["mean"] + Z95 * (e["stderr"] or 0) for e in estimates) * 2) / 2
+        high = 2.0 * math.ceil(max(e["mean"] + Z95 * (e["stderr"] or 0) for e in estimates) / 2)
     block = max(2, len(conditions)) * ROW_PX * 0.6 + GAP_PX
     height = len(rows) * block + 34
 
@@ -66,7 +65,7 @@ def _dots(protocol: str, metric: str, rows: Sequence[tuple[str, Mapping[str, Any
                 ends = (at(estimate["mean"] - reach), at(estimate["mean"] + reach))
                 marks.append(f'<line class="whisker" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
             marks.append(f'<circle cx="{at(estimate["mean"]):.1f}" cy="{y:.1f}" r="4"/></g>')
-    legend = "".join(f'<span class="key s{n % SERIES}">{escape(c)}</span>' for n, c in enumerate(conditions))
+    legend = " ".join(f'<span class="key s{n % SERIES}">{escape(c)}</span>' for n, c in enumerate(conditions))
     caption = f"<b>{escape(metric)}</b> under <code>{escape(protocol)}</code>, with 95 % intervals clustered by picture"
     picture = _svg(LABEL_PX + PLOT_PX + 16, height, f"{metric} under {protocol}", "; ".join(words), marks)
     return _figure(caption, picture, legend)
@@ -87,7 +86,6 @@ def curves(summary: Mapping[str, Any]) -> list[str]:
     names = list(dict.fromkeys(name for name, _ in summary["corruptions"].values()))
     first = next(iter(summary["run"]["protocols"].values()))
     rows = [r for r in summary["rows"] if r["main"] and not r["lower_is_better"] and r["protocol"] == first]
-    rows = [r for r in rows if r["conditions"].get(REAL, {}).get("mean", 0.0) >= SMALLEST_REAL]
     found = []
     for name in names:
         severities = sorted(s for n, s in summary["corruptions"].values() if n == name)
@@ -103,12 +101,16 @@ Points = list[tuple[int, float, float]]
 
 
 def _left(row: Mapping[str, Any], name: str, severities: Iterable[int]) -> Points:
+    """What is left of the score of the questions that were asked about both pictures."""
     points: Points = [(0, 1.0, 0.0)]
-    real = row["conditions"][REAL]["mean"]
     for severity in severities:
         drop = row["differences"].get(f"{name}:{severity}")
         if drop is not None:
-            points.append((severity, 1.0 - drop["mean"] / real, (drop["stderr"] or 0.0) / real))
+            left = row["conditions"][f"{name}:{severity}"]["mean"]
+            real = left + drop["mean"]
+            if real < SMALLEST_REAL:
+                return []
+            points.append((severity, left / real, (drop["stderr"] or 0.0) / real))
     return points if len(points) > 1 else []
 
 
@@ -118,13 +120,15 @@ def _curve(name: str, lines: Sequence[tuple[str, Points]]) -> str:
     high = max(1.2, *(share for _, points in lines for _, share, _ in points))
 
     def xy(severity: float, share: float) -> tuple[float, float]:
-        return 34 + (width - 44) * severity / max(last, 1), 8 + (height - 34) * (1 - max(share, 0.0) / high)
+        return CURVE_LEFT_PX + (width - CURVE_LEFT_PX - 10) * severity / max(last, 1), 8 + (height - 34) * (
+            1 - max(share, 0.0) / high
+        )
 
     marks = []
     for share in (0.0, 0.5, 1.0):
         y = xy(0, share)[1]
-        marks.append(f'<line class="grid" x1="34" x2="{width - 10}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        marks.append(f'<text class="label" x="30" y="{y + 4:.1f}">{share:.0%}</text>')
+        marks.append(f'<line class="grid" x1="{CURVE_LEFT_PX}" x2="{width - 10}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        marks.append(f'<text class="label" x="{CURVE_LEFT_PX - 6}" y="{y + 4:.1f}">{share:.0%}</text>')
     for severity in range(last + 1):
         marks.append(f'<text class="tick" x="{xy(severity, 0)[0]:.1f}" y="{height - 8}">{severity}</text>')
     by_severity: dict[int, list[tuple[float, float]]] = {}

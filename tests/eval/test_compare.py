@@ -80,6 +80,11 @@ def test_runs_that_cannot_be_compared(probe: Path, pair: dict[str, Path], tmp_pa
         compare.compare(opened(probe, [pair["good"]]), "real")
     with pytest.raises(DataError, match="twice"):
         opened(probe, [pair["good"], pair["good"]])
+    reseeded = opened(probe, [pair["good"], pair["yes"]])
+    reseeded["yes"] = replace(reseeded["yes"], header={**reseeded["yes"].header, "seed": 1})
+    with pytest.raises(DataError, match="other seeds"):
+        compare.compare(reseeded, "blind")
+    assert compare.compare(reseeded, "real")
     with pytest.raises(DataError, match="grey"):
         compare.compare(opened(probe, [pair["good"], pair["yes"]]), "grey")
     rows = [json.loads(line) for line in (probe / "probe.jsonl").read_text().splitlines()]
