@@ -60,7 +60,9 @@ nano: $(READY)  ## make lhrs-nano again from the data that is there, and measure
 	$(BIN)/python -m data_prep nano --out runs/nano/data
 	$(BIN)/python -m training nano_align
 	$(BIN)/python -m training nano_instruct
-	$(BIN)/python -m training.export runs/nano/instruct
+	$(BIN)/python -m training nano_place
+	$(BIN)/python -m training nano_settle
+	$(BIN)/python -m training.export runs/nano/settle
 	$(BIN)/python -m data_prep probe --data runs/nano/data --out runs/nano/probe
 	$(BIN)/python -m eval run nano_probe --data runs/nano/probe --model lhrs-nano --out runs/nano/eval
 

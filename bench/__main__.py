@@ -34,6 +34,12 @@ def _second_turn(model: str) -> list[Row]:
     return [measure()]
 
 
+def _harness(model: str) -> list[Row]:
+    from bench.harness import measure
+
+    return measure()
+
+
 def _bridge(model: str) -> list[Row]:
     from bench.bridge import measure
 
@@ -47,6 +53,7 @@ PARTS: dict[str, Callable[[str], list[Row]]] = {
     "generation": _generation,
     "second_turn": _second_turn,
     "bridge": _bridge,
+    "harness": _harness,
 }
 
 

@@ -135,7 +135,7 @@ def convert_command(preset: Preset) -> str:
         return ""
     return (
         f"lhrs-chat convert --from {preset.name} CHECKPOINT_DIR --llm {preset.published.llm} "
-        f"--vision {preset.published.vision} {model_path(preset)}"
+        f"--vision {preset.published.vision} {model_path(preset)} --dtype bfloat16"
     )
 
 

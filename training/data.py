@@ -130,7 +130,7 @@ def packs(part: DataPart, processor: LhrsProcessor, batch: int, seed: int) -> li
     for _ in range(part.passes):
         for first in plan(firsts, part, rng):
             rows = groups[file_of(first)]
-            weights = np.array([part.task_weights.get(row.task, 1.0) for row in rows])
+            weights = np.array([part.weight(row) for row in rows])
             count = min(part.questions_per_image, int((weights > 0).sum()))
             if count == 0:
                 continue

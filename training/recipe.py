@@ -9,6 +9,7 @@ from typing import Literal
 from lhrs_chat.config import load_yaml
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.plugins import nearest
+from lhrs_chat.schema import Sample
 
 FOLDER = Path(__file__).parent / "recipes"
 EVERY_OTHER = "*"
@@ -23,7 +24,8 @@ class DataPart:
     mix: dict[str, float] = field(default_factory=lambda: {EVERY_OTHER: 1.0})
     """How often each picture, or row, of a source comes in one pass; `*` stands for the sources that are not named."""
     task_weights: dict[str, float] = field(default_factory=dict)
-    """`text`: how much likelier a question of this task is drawn; 1 where it is not named."""
+    """`text`: how much likelier a question is drawn, by `task` or by `source/task`; 1 where it is not named. A picture
+    whose questions all have the weight 0 is left out."""
     questions_per_image: int = 8
     """`text`: questions about one picture in one pack; they share its visual tokens and do not see each other."""
     passes: int = 1
@@ -37,6 +39,11 @@ class DataPart:
     def share(self, source: str) -> float:
         """Return how often something from `source` comes in one pass."""
         return self.mix.get(source, self.mix.get(EVERY_OTHER, 0.0))
+
+    def weight(self, row: Sample) -> float:
+        """How much likelier than others this question is drawn."""
+        weights = self.task_weights
+        return weights.get(f"{row.source}/{row.task}", weights.get(row.task, 1.0))
 
 
 @dataclass(frozen=True)

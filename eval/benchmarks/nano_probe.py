@@ -17,7 +17,7 @@ from lhrs_chat.metrics import boxes as box_metrics
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers
 
-from . import Benchmark, Parsed, Passport, Protocol, Question, Reply, _captions
+from . import CONDITIONS, Benchmark, Parsed, Passport, Protocol, Question, Reply, _captions
 from ._reading import Pictures, Row, checked, read_list
 
 ROWS = "probe.jsonl"
@@ -259,9 +259,10 @@ BENCHMARK = Benchmark(
         annotation_licence="Apache-2.0; captions of aid_rsicd: research use",
         imagery_licence="by set, see each row; AID and RSSCN7: research use, Google Earth imagery",
     ),
+    conditions=CONDITIONS,
     protocols={
         "strict": Protocol(
-            id="nano_probe-strict-1",
+            id="nano_probe-strict-2",
             parse=parse,
             score=score,
             main=MAIN,

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--model", default="lhrs-nano", help="preset, folder or hub id (default: %(default)s)")
+    parser.add_argument(
+        "--model", default="lhrs-nano", help="preset, folder, hub id or openai:URL#MODEL (default: %(default)s)"
+    )
     parser.add_argument(
         "--dtype",
         default="auto",

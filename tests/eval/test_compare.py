@@ -99,7 +99,7 @@ def test_command_line(probe: Path, pair: dict[str, Path], tmp_path: Path, capsys
     printed = capsys.readouterr().out
     assert printed == (tmp_path / "c" / "compare.md").read_text()
     assert (
-        "nano_probe-strict-1 | synthetic | presence | accuracy | good | yes | 5 | 5 | 1.000 | 0.600 | +0.400" in printed
+        "nano_probe-strict-2 | synthetic | presence | accuracy | good | yes | 5 | 5 | 1.000 | 0.600 | +0.400" in printed
     )
     assert len(json.loads((tmp_path / "c" / "compare.json").read_text())) == 16
 
@@ -121,7 +121,7 @@ def test_protocols_stand_side_by_side_with_their_difference(probe: Path, pair: d
     found = runs.score(data, pair["yes"]).summary()
     rows = {(row["subset"], row["protocol"]): row for row in found["protocols"] if row["task"] == "presence"}
     assert rows["synthetic", "nano_probe-official-1"]["more_than_strict"]["mean"] == pytest.approx(0.4)
-    assert rows["synthetic", "nano_probe-strict-1"]["more_than_strict"] is None
+    assert rows["synthetic", "nano_probe-strict-2"]["more_than_strict"] is None
     text = report.markdown(found)
     assert "What `nano_probe-official-1` does that one would not expect" in text and "- All right." in text
 
@@ -175,7 +175,7 @@ def test_an_altered_copy_is_labelled(
 def test_a_passport_can_be_shown(probe: Path, capsys: Any) -> None:
     assert main(["list", "nano_probe", "--data", str(probe)]) == 0
     printed = capsys.readouterr().out
-    assert "terms: annotations Apache-2.0" in printed and "not pinned" in printed and "nano_probe-strict-1" in printed
+    assert "terms: annotations Apache-2.0" in printed and "not pinned" in printed and "nano_probe-strict-2" in printed
 
 
 # Exports.
@@ -189,7 +189,7 @@ def test_leaderboard(probe: Path, pair: dict[str, Path], tmp_path: Path, capsys:
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     presence = [row for row in rows if (row["set"], row["task"], row["condition"]) == ("synthetic", "presence", "real")]
     assert [(row["model"], float(row["score"])) for row in presence] == [("good", 1.0), ("yes", 0.6)]
-    assert presence[0]["protocol"] == "nano_probe-strict-1" and presence[0]["data"] == "not pinned"
+    assert presence[0]["protocol"] == "nano_probe-strict-2" and presence[0]["data"] == "not pinned"
     assert main(["export", "leaderboard", str(pair["short"]), "--out", str(out)]) == 2
     assert "python -m eval report" in capsys.readouterr().err
 

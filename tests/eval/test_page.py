@@ -111,7 +111,7 @@ def test_plots_say_in_words_what_they_show(scored: runs.ScoredRun) -> None:
     summary = scored.summary()
     figures = plots.scores(summary)
     assert any(
-        "accuracy under nano_probe-strict-1" in figure and "synthetic · presence, real: 1.000" in figure
+        "accuracy under nano_probe-strict-2" in figure and "synthetic · presence, real: 1.000" in figure
         for figure in figures
     )
     (cloud,) = plots.curves(summary)

@@ -226,9 +226,9 @@ def test_command_line(probe: Path, tmp_path: Path, scripted: Any, perfect: Any, 
     printed = capsys.readouterr().out
     table = (out / "report.md").read_text()
     assert printed.startswith(table) and "0 answers reused from this folder" in printed
-    assert "nano_probe-strict-1" in table and "| synthetic | 5 | 5 | 40 | 16 | 0 | CC0-1.0 |" in table
+    assert "nano_probe-strict-2" in table and "| synthetic | 5 | 5 | 40 | 16 | 0 | CC0-1.0 |" in table
     (line,) = [x for x in table.splitlines() if "| aid_rsicd | scene_class | accuracy |" in x]
-    assert line.startswith("| nano_probe-strict-1 | aid_rsicd | scene_class | accuracy | 2 | 2 | 1.000 ± 0.000 |")
+    assert line.startswith("| nano_probe-strict-2 | aid_rsicd | scene_class | accuracy | 2 | 2 | 1.000 ± 0.000 |")
     assert line.endswith("| 0.000 ± 0.000 | 0.000 ± 0.000 | +1.000 ± 0.000 | +1.000 ± 0.000 | 100% |")
     scores = json.loads((out / "scores.json").read_text())
     assert scores["run"]["seed"] == 0 and scores["answers"] == 96
@@ -237,7 +237,7 @@ def test_command_line(probe: Path, tmp_path: Path, scripted: Any, perfect: Any, 
     assert main(["report", str(out), "--data", str(probe)]) == 0
     assert capsys.readouterr().out == table
     assert main(["list"]) == 0
-    assert "nano_probe  [nano_probe-strict-1]" in capsys.readouterr().out
+    assert "nano_probe  [nano_probe-strict-2]" in capsys.readouterr().out
 
 
 def test_command_line_names_what_is_wrong(tmp_path: Path, probe: Path, monkeypatch: Any, capsys: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -10,11 +11,13 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from data_prep import nano
+from lhrs_chat import samples
 from lhrs_chat.errors import ConfigError, DataError, WeightsError
 from tests import tiny
 from training import loop
 from training.bridge_start import place_words, start_like_text
-from training.recipe import load_recipe
+from training.data import packs
+from training.recipe import DataPart, load_recipe
 from training.trainer import TRAINED
 
 
@@ -115,6 +118,24 @@ def test_compiled_layers_learn_the_same(data, tmp_path, tiny_parts):
     plain = loop.run(recipe("nano_instruct", data, tmp_path / "plain", *settings))
     compiled = loop.run(recipe("nano_instruct", data, tmp_path / "compiled", *settings, "optim.compile=true"))
     assert losses(compiled) == pytest.approx(losses(plain), rel=1e-4)
+
+
+def test_weights_are_of_a_task_or_of_the_task_of_a_source(data):
+    part = DataPart(data, mix={"synthetic": 1}, task_weights={"count": 3, "synthetic/count": 0, "where_is": 2})
+    rows = list(samples.read(data / "rows.jsonl"))
+    found = {row.task: part.weight(row) for row in rows}
+    assert (found["count"], found["where_is"], found["presence"]) == (0, 2, 1)
+    other = next(dataclasses.replace(row, source="elsewhere") for row in rows if row.task == "count")
+    assert part.weight(other) == 3
+
+
+def test_a_picture_without_weighty_questions_is_left_out(data):
+    _, processor = tiny.model_and_processor()
+    tasks = {row.task for row in samples.read(data / "rows.jsonl")} - {"where_is"}
+    part = DataPart(data, mix={"synthetic": 1}, task_weights=dict.fromkeys(tasks, 0.0))
+    asked = {row.images[0].path for row in samples.read(data / "rows.jsonl") if row.task == "where_is"}
+    learned = {row.images[0].path for row in samples.read(data / "rows.jsonl") if row.split == "train"}
+    assert {pack.file for pack in packs(part, processor, 2, 0)} == asked & learned != learned
 
 
 def test_only_packed_questions_are_compiled(data, tmp_path):
