@@ -1,4 +1,4 @@
-"""Command line: `python -m eval list`, `run`, `report`, `compare`, `export`, `contamination`."""
+"""Command line: `python -m eval list`, `run`, `score`, `report`, `compare`, `export`, `contamination`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from lhrs_chat.commands import _model
 from lhrs_chat.corruptions import parse
 from lhrs_chat.errors import LhrsError
 
-from . import cache, compare, contamination, export, page, passports, report, runner, runs
+from . import cache, compare, contamination, export, judge, page, passports, report, runner, runs
 from .benchmarks import BENCHMARKS, REAL, Benchmark
 from .conditions import CONTROLS
 
@@ -29,35 +31,48 @@ def build_parser() -> argparse.ArgumentParser:
     listed.add_argument("benchmark", nargs="?", help="show its passport")
     listed.add_argument("--data", type=Path, help="folder to compare with the passport")
     _run_options(verbs.add_parser("run", help="ask a model and print its scores; goes on where it was stopped"))
-    shown = verbs.add_parser("report", help="score stored answers anew; tables and a page with every sample")
-    shown.add_argument("folder", type=Path, help="folder of a run")
-    shown.add_argument("--data", type=Path, help="folder of the benchmark's data")
+    _stored_options(verbs.add_parser("score", help="score stored answers anew and print the tables"))
+    shown = verbs.add_parser("report", help="one page with the tables, plots and samples of stored answers")
+    _stored_options(shown)
     shown.add_argument(
         "--samples", type=int, default=page.SAMPLES, metavar="N", help="samples on the page at most (%(default)s)"
     )
     compared = verbs.add_parser("compare", help="differences between runs, question by question")
     compared.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="folders of runs on the same data")
-    compared.add_argument("--data", type=Path, help="folder of the benchmark's data")
+    compared.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
     compared.add_argument("--condition", default=REAL, help="under which the questions were asked (%(default)s)")
     compared.add_argument("--out", type=Path, help="also write compare.md and compare.json into this folder")
     exported = verbs.add_parser("export", help="a benchmark for other tools, or the scores of runs as one CSV")
     exported.add_argument("format", choices=(*export.FORMATS, "leaderboard"), help="who reads it")
     exported.add_argument("names", nargs="+", metavar="NAME", help="a benchmark, or the folders of runs")
-    exported.add_argument("--data", type=Path, help="folder of the benchmark's data")
+    exported.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
     exported.add_argument("--out", type=Path, required=True, help="folder of the export; of a leaderboard, its file")
     overlap = verbs.add_parser("contamination", help="pictures of a benchmark that are in training data")
     overlap.add_argument("--train", type=Path, required=True, help="JSONL file of samples, or a folder of pictures")
     overlap.add_argument("--bench", required=True, metavar="NAME", help="a name printed by `list`")
-    overlap.add_argument("--data", type=Path, help="folder of the benchmark's data")
+    overlap.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
     overlap.add_argument("--runs", type=Path, nargs="+", default=[], metavar="FOLDER", help="score without overlaps")
     overlap.add_argument("--out", type=Path, help="folder of the results (runs/eval/NAME)")
     return parser
 
 
+def _stored_options(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", type=Path, help="folder of a run")
+    verb.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    verb.add_argument("--judge", metavar="MODEL", help="also ask this model, or server, whether free text is right")
+    _cache_option(verb)
+
+
+def _cache_option(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--cache", action=argparse.BooleanOptionalAction, default=True, help="use answers that other runs got"
+    )
+
+
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("benchmark", help="a name printed by `list`")
-    run.add_argument("--model", default="lhrs-nano", help="preset, folder, hub id or server (%(default)s)")
-    run.add_argument("--data", type=Path, help="folder of the benchmark's data")
+    _model.arguments(run)
+    run.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
     run.add_argument("--out", type=Path, help="folder of answers and scores (runs/eval/BENCHMARK/MODEL)")
     run.add_argument("--limit", type=int, metavar="N", help="ask at most N questions of each set and task")
     run.add_argument("--controls", action="store_true", help=f"ask also under {', '.join(CONTROLS)}")
@@ -68,9 +83,7 @@ def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--batch-size", type=int, default=8, metavar="N", help="requests at once (%(default)s)")
     run.add_argument("--seed", type=int, default=0, help="of all that is random in the conditions (%(default)s)")
     run.add_argument("--resume", action=argparse.BooleanOptionalAction, default=True, help="use stored answers")
-    run.add_argument(
-        "--cache", action=argparse.BooleanOptionalAction, default=True, help="use answers that other runs got"
-    )
+    _cache_option(run)
     run.add_argument(
         "--on-error",
         choices=("stop", "record"),
@@ -113,7 +126,8 @@ def run_benchmark(args: argparse.Namespace) -> str:
     data = runs.open_data(args.benchmark, args.data)
     benchmark = data.benchmark
     conditions = wanted(benchmark, args)
-    folder = args.out or Path("runs/eval") / benchmark.name / re.sub(r"[^A-Za-z0-9._-]+", "_", args.model).strip("._")
+    backend = open_backend(args.model, dtype=args.dtype, quantise=args.quantise)
+    folder = args.out or Path("runs/eval") / benchmark.name / re.sub(r"[^A-Za-z0-9._-]+", "_", backend.name).strip("._")
     settings = runner.Settings(
         limit=args.limit,
         batch_size=args.batch_size,
@@ -121,22 +135,40 @@ def run_benchmark(args: argparse.Namespace) -> str:
         resume=args.resume,
         on_error=args.on_error,
         retries=args.retries,
-        cache=cache.default_path() if args.cache else None,
+        cache=_cache(args),
     )
-    done = runner.run(benchmark, data.questions, open_backend(args.model), folder, conditions, settings)
+    done = runner.run(benchmark, data.questions, backend, folder, conditions, settings)
     found = runs.score(data, folder).summary()
     scores, table = report.write(folder, found)
     return report.markdown(found) + f"\n{done.sentence()}. Written: {scores}, {table}\n"
 
 
-def report_folder(args: argparse.Namespace) -> str:
-    """Score the stored answers of a run anew, write the tables and the page, and return the tables."""
+def _cache(args: argparse.Namespace) -> Path | None:
+    return cache.default_path() if args.cache else None
+
+
+def _scored(args: argparse.Namespace) -> tuple[runs.ScoredRun, dict[str, Any]]:
+    """The stored answers of a run, scored anew, and all scores; those of a judge too where one is named."""
     scored = runs.score(runs.data_of(args.folder, args.data), args.folder)
     found = scored.summary()
+    if args.judge is not None:
+        from lhrs_chat.models.backends import open_backend
+
+        found["judge"] = judge.judge(scored, open_backend(args.judge), _cache(args))
+    return scored, found
+
+
+def score_folder(args: argparse.Namespace) -> str:
+    """Score the stored answers of a run anew, write the scores and return the tables."""
+    _, found = _scored(args)
     report.write(args.folder, found)
-    written = page.write(scored, found, args.samples)
-    log.info("every table and up to %d samples: %s", args.samples, written)
     return report.markdown(found)
+
+
+def report_folder(args: argparse.Namespace) -> str:
+    """Write the page of a run, and say where."""
+    scored, found = _scored(args)
+    return f"{page.write(scored, found, args.samples)}\n"
 
 
 def compare_runs(args: argparse.Namespace) -> str:
@@ -183,6 +215,7 @@ def find_overlaps(args: argparse.Namespace) -> str:
 VERBS = {
     "list": list_benchmarks,
     "run": run_benchmark,
+    "score": score_folder,
     "report": report_folder,
     "compare": compare_runs,
     "export": export_files,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -70,6 +70,17 @@ class AnswerCache:
     def put(self, key: str, done: Done) -> None:
         """Store an answer; the first one stays where two runs had the same question at once."""
         self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(done))))
+
+
+def generate(backend: Backend, requests: Sequence[Request], cache: AnswerCache | None) -> Iterator[Done]:
+    """Ask a model, and store each answer for other runs."""
+    from lhrs_chat.models.backends import Done
+
+    for event in backend.generate(requests) if requests else ():
+        if isinstance(event, Done):
+            if cache is not None:
+                cache.put(key_of(backend, requests[event.request]), event)
+            yield event
 
 
 @contextmanager

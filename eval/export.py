@@ -203,5 +203,5 @@ def _rows(folder: Path) -> Iterator[list[Any]]:
                 yield [*head, row.get("lower_is_better", False), condition, run["model"], *score, *tail]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            "there are no scores here", found=f"{path}: {error!r}", next_step=f"python -m eval report {folder}"
+            "there are no scores here", found=f"{path}: {error!r}", next_step=f"python -m eval score {folder}"
         ) from error

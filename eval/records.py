@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class Record:
         id: of the question.
         condition: under which it was asked.
         text: what the model said; empty where it failed.
-        confidence: mean probability of its tokens.
+        confidence: mean probability of its tokens; None where the model does not tell.
         tokens: how many it said.
         size_px: width and height of the picture that was shown, or of the question's own where none was.
         seconds: time since the answer before it, so that they add up to the running time.
@@ -52,7 +53,7 @@ class Record:
     id: str
     condition: str
     text: str
-    confidence: float
+    confidence: float | None
     tokens: int
     size_px: tuple[int, int]
     seconds: float
@@ -83,7 +84,7 @@ class Record:
                 id=row["id"],
                 condition=row["condition"],
                 text=row["text"],
-                confidence=float(row["confidence"]),
+                confidence=known(row["confidence"]),
                 tokens=int(row["tokens"]),
                 size_px=(int(row["size_px"][0]), int(row["size_px"][1])),
                 seconds=float(row["seconds"]),
@@ -92,6 +93,11 @@ class Record:
             )
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise DataError("a stored answer cannot be read", found=f"{error!r} in {str(row)[:200]}") from error
+
+
+def known(confidence: float | None) -> float | None:
+    """The confidence, or None where it is unknown, which a model tells as nan."""
+    return None if confidence is None or math.isnan(confidence) else float(confidence)
 
 
 def image_sha256(path: Path) -> str:

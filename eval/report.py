@@ -26,6 +26,7 @@ def markdown(summary: Summary) -> str:
         *_failures(summary),
         *_sets(summary),
         *_scores(summary, shown, "## Main scores", main=True),
+        *_judge(summary),
         *_overall(summary, shown),
         *_protocols(summary),
         *_corruptions(summary),
@@ -114,6 +115,29 @@ def _cells(row: Mapping[str, Any], summary: Summary, shown: Sequence[str]) -> li
 def metric_name(row: Mapping[str, Any]) -> str:
     """The metric, marked where it is an error."""
     return str(row["metric"]) + (" (lower is better)" if row["lower_is_better"] else "")
+
+
+def _judge(summary: Summary) -> list[str]:
+    """What a judge made of free-text answers, beside the rule-based score."""
+    found = summary.get("judge")
+    if found is None:
+        return []
+    lines = [
+        *("", "## Free text, judged by a model", ""),
+        "The judge saw the question, what is true and the answer to the real picture, and said yes or no. No other "
+        "table depends on it. Blank answers are not shown to it; they and unreadable judgements count as not right. "
+        "Agreement and Cohen's kappa with the rule-based verdict are over the readable judgements (compared).",
+        "",
+    ]
+    heads = ["protocol", "set", "task", "metric", "score", "judged right", "questions", "blank", "unreadable"]
+    heads += ["compared", "agreement", "kappa", "judge"]
+    lines += [line(heads), line(["---"] * len(heads))]
+    judge = f"{found['model']}, weights {found['weights_sha256'][:12]}, prompt {found['prompt_sha256'][:12]}"
+    for row in found["rows"]:
+        cells = [row["protocol"], row["subset"], row["task"], row["metric"], show(row["score"]), show(row["judged"])]
+        cells += [row[count] for count in ("questions", "blank", "unreadable", "compared")]
+        lines.append(line([*cells, show(row["agreement"]), show(row["kappa"]), judge]))
+    return lines
 
 
 def _overall(summary: Summary, shown: Sequence[str]) -> list[str]:

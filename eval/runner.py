@@ -16,11 +16,11 @@ from lhrs_chat.errors import DataError, LhrsError
 from lhrs_chat.schema import Message
 
 from .benchmarks import Benchmark, Question, Reply
-from .cache import AnswerCache, key_of, open_cache
+from .cache import AnswerCache, generate, key_of, open_cache
 from .conditions import Ask, plan
 from .pictures import Pictures
 from .progress import Progress
-from .records import Record, make_header, open_store
+from .records import Record, known, make_header, open_store
 
 if TYPE_CHECKING:
     from lhrs_chat.models.backends import Backend, Done, Request
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 FAILURES = (LhrsError, OSError, RuntimeError, ValueError)
 """What a server, a decoder or a model out of memory raises. Anything else is a fault of the program and ends it."""
+
+MAX_IN_A_ROW = 10
+"""Questions that the model fails alike, one after the other, before a run ends that books failures."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,8 @@ class _Asker:
         self._cache = cache
         self._counts = counts
         self._pictures = Pictures()
+        self._cause = ""
+        self._in_a_row = 0
         self._before = time.perf_counter()
 
     def answers(self, asks: Sequence[Ask]) -> Iterator[tuple[Ask, Record]]:
@@ -219,36 +224,44 @@ class _Asker:
         left = dict(enumerate(todo))
         error: Exception | None = None
         try:
-            for place, done in self._generate([request for _, request in todo]):
-                ask, request = left.pop(place)
+            for done in self._generate([request for _, request in todo]):
+                ask, request = left.pop(done.request)
                 yield ask, self._record(ask, request, done)
         except FAILURES as caught:
             error = caught
         for ask, request in left.values():
             yield ask, self._alone(ask, request, error, self._settings.retries + (len(todo) > 1))
 
-    def _generate(self, requests: Sequence[Request]) -> Iterator[tuple[int, Done]]:
-        """Ask the model, and store each answer for other runs."""
-        from lhrs_chat.models.backends import Done
-
-        if not requests:
-            return
-        for event in self._backend.generate(requests):
-            if isinstance(event, Done):
-                self._counts["asked"] += 1
-                if self._cache is not None:
-                    self._cache.put(key_of(self._backend, requests[event.request]), event)
-                yield event.request, event
+    def _generate(self, requests: Sequence[Request]) -> Iterator[Done]:
+        """Ask the model, and count its answers."""
+        for done in generate(self._backend, requests, self._cache):
+            self._counts["asked"] += 1
+            self._in_a_row = 0
+            yield done
 
     def _alone(self, ask: Ask, request: Request, error: Exception | None, tries: int) -> Record:
-        """Ask one question of a batch that failed by itself: one of many need not be the one that failed."""
+        """Ask one question of a batch that failed by itself: one of many need not be the one that failed.
+
+        Raises:
+            LhrsError: the settings say to stop, or so many questions in a row failed alike that the model is not there.
+        """
         for _ in range(tries):
             try:
-                for _, done in self._generate([request]):
+                for done in self._generate([request]):
                     return self._record(ask, request, done)
             except FAILURES as caught:
                 error = caught
-        return self._failed(ask, error or LhrsError("the model left a question without an answer"))
+        failed = self._failed(ask, error or LhrsError("the model left a question without an answer"))
+        cause = failed.error.split("\n")[0]
+        self._in_a_row = self._in_a_row + 1 if cause == self._cause else 1
+        self._cause = cause
+        if self._in_a_row == MAX_IN_A_ROW:
+            raise LhrsError(
+                f"{MAX_IN_A_ROW} questions in a row failed alike, so the run stops and books no more as wrong",
+                found=failed.error,
+                next_step="mend it and give the same command again; the failed questions are asked again",
+            )
+        return failed
 
     def _record(self, ask: Ask, request: Request, done: Done) -> Record:
         now = time.perf_counter()
@@ -258,7 +271,7 @@ class _Asker:
             id=ask.question.id,
             condition=ask.condition.name,
             text=done.text,
-            confidence=float(done.confidence),
+            confidence=known(done.confidence),
             tokens=done.tokens,
             size_px=(images[0].shape[1], images[0].shape[0]) if images else ask.question.size_px,
             seconds=round(seconds, 6),

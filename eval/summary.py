@@ -93,7 +93,7 @@ def summarise(
             answered = {c: [asks[q.id, c].question for q in cell if (q.id, c) in records] for c in names}
             scored = score_cell(name, protocol, answered, records)
             rows.extend(_mean_rows(protocol, cell[0], answered, scored))
-            rows.extend(_pooled_rows(protocol, cell[0], answered, records))
+            rows.extend(_whole_rows(protocol, cell[0], answered, scored, records))
             classes.extend(_per_class(protocol, answered, scored))
             mains.setdefault(subset, {})[task] = (answered, scored)
         overall += [found for subset, tasks in mains.items() if (found := _overall(protocol, subset, tasks, names))]
@@ -136,7 +136,8 @@ def image_of(question: Question) -> str:
     return "\n".join(str(path) for path in question.images)
 
 
-def _estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
+def estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
+    """The mean of values, with its standard error clustered by `clusters`."""
     images = len(set(clusters))
     mean, stderr = mean_stderr(values, clusters)
     told = images > 1 and math.isfinite(stderr)
@@ -157,11 +158,11 @@ def _mean_rows(protocol: Protocol, first: Question, answered: Answered, scored: 
             if not asked:
                 continue
             values = [scored[condition][q.id][metric] for q in asked]
-            conditions[condition] = _estimate(values, [image_of(q) for q in asked])
+            conditions[condition] = estimate(values, [image_of(q) for q in asked])
             both = [q for q in asked if q.id in scored.get(REAL, {})]
             if condition != REAL and both:
                 drops = [scored[REAL][q.id][metric] - scored[condition][q.id][metric] for q in both]
-                differences[condition] = _estimate(drops, [image_of(q) for q in both])
+                differences[condition] = estimate(drops, [image_of(q) for q in both])
         rows.append(_row(protocol, first, metric, conditions, differences))
     return rows
 
@@ -185,18 +186,41 @@ def _row(
     )
 
 
-def _pooled_rows(protocol: Protocol, first: Question, answered: Answered, records: Mapping[Key, Record]) -> list[Row]:
-    """Rows of the metrics that exist only for a whole set; standard errors by leaving out groups of pictures."""
-    pool = protocol.pooled.get(first.task)
-    if pool is None:
-        return []
+def _whole_rows(
+    protocol: Protocol, first: Question, answered: Answered, scored: Scored, records: Mapping[Key, Record]
+) -> list[Row]:
+    """Rows of the metrics that exist only for a whole set."""
 
+    def texts(condition: str, asked: Sequence[Question]) -> list[str]:
+        return [records[q.id, condition].text for q in asked]
+
+    def scores(condition: str, asked: Sequence[Question]) -> list[dict[str, float]]:
+        return [scored[condition][q.id] for q in asked]
+
+    rows = []
+    if pool := protocol.pooled.get(first.task):
+        rows += _pooled_rows(protocol, first, answered, lambda c, asked: pool(asked, texts(c, asked)), GROUPS)
+    if once := protocol.once.get(first.task):
+        rows += _pooled_rows(protocol, first, answered, lambda c, asked: once(asked, texts(c, asked)), 1)
+    if derive := protocol.derived.get(first.task):
+        rows += _pooled_rows(protocol, first, answered, lambda c, asked: derive(asked, scores(c, asked)), GROUPS)
+    return rows
+
+
+def _pooled_rows(
+    protocol: Protocol,
+    first: Question,
+    answered: Answered,
+    pool: Callable[[str, Sequence[Question]], dict[str, float]],
+    groups: int,
+) -> list[Row]:
+    """Rows of some metrics of a whole set; standard errors by leaving out groups of pictures."""
     known: dict[tuple[str, ...], dict[str, float]] = {}
 
     def measure(condition: str, asked: Sequence[Question]) -> dict[str, float]:
         key = (condition, *(q.id for q in asked))
         if key not in known:
-            known[key] = pool(asked, [records[q.id, condition].text for q in asked])
+            known[key] = pool(condition, asked)
         return known[key]
 
     def against(condition: str, asked: Sequence[Question]) -> dict[str, float]:
@@ -206,28 +230,29 @@ def _pooled_rows(protocol: Protocol, first: Question, answered: Answered, record
     conditions: dict[str, dict[str, Estimate]] = {}
     differences: dict[str, dict[str, Estimate]] = {}
     for condition, asked in answered.items():
-        for metric, estimate in jackknife(partial(measure, condition), asked).items():
+        for metric, estimate in jackknife(partial(measure, condition), asked, groups).items():
             conditions.setdefault(metric, {})[condition] = estimate
         if condition != REAL:
-            both = [q for q in asked if (q.id, REAL) in records]
-            for metric, estimate in jackknife(partial(against, condition), both).items():
+            real = {q.id for q in answered.get(REAL, ())}
+            both = [q for q in asked if q.id in real]
+            for metric, estimate in jackknife(partial(against, condition), both, groups).items():
                 differences.setdefault(metric, {})[condition] = estimate
     return [_row(protocol, first, m, found, differences.get(m, {})) for m, found in conditions.items()]
 
 
 def jackknife(
-    measure: Callable[[Sequence[Question]], dict[str, float]], questions: Sequence[Question]
+    measure: Callable[[Sequence[Question]], dict[str, float]], questions: Sequence[Question], groups: int = GROUPS
 ) -> dict[str, Estimate]:
     """Measure a set, with standard errors from leaving out one random group of pictures at a time.
 
-    stderr^2 = (G - 1) / G * sum_g (theta_g - mean theta)^2 with G = 20 groups, or as many as there are pictures
-    (delete-a-group jackknife, Kott 2001).
+    stderr^2 = (G - 1) / G * sum_g (theta_g - mean theta)^2 with G groups, or as many as there are pictures
+    (delete-a-group jackknife, Kott 2001). One group gives no standard error.
     """
     if not questions:
         return {}
     images = sorted({image_of(q) for q in questions})
     random.Random(0).shuffle(images)
-    groups = min(GROUPS, len(images))
+    groups = min(groups, len(images))
     group_of = {image: place % groups for place, image in enumerate(images)}
     whole = measure(questions)
     if groups < 2:
@@ -244,8 +269,9 @@ def jackknife(
 def _overall(
     protocol: Protocol, subset: str, tasks: Mapping[str, tuple[Answered, Scored]], conditions: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Averages over the tasks of a set that share one main metric: over all questions, and over tasks."""
-    metrics = {protocol.main.get(task) for task in tasks}
+    """Averages over the scored tasks of a set that share one main metric: over all questions, and over tasks."""
+    tasks = {task: own for task, own in tasks.items() if task in protocol.main}
+    metrics = {protocol.main[task] for task in tasks}
     metric = next(iter(metrics)) if len(metrics) == 1 else None
     if metric is None or len(tasks) < 2:
         return None
@@ -268,8 +294,8 @@ def _overall(
             for value, _ in part
         ]
         found[condition] = {
-            "questions": asdict(_estimate(values, clusters)),
-            "tasks": asdict(_estimate(even, clusters)),
+            "questions": asdict(estimate(values, clusters)),
+            "tasks": asdict(estimate(even, clusters)),
         }
     return {"protocol": protocol.id, "subset": subset, "metric": metric, "conditions": found} if found else None
 
@@ -297,14 +323,14 @@ def _protocols(
             strict = values.get(STRICT)
             more = None
             if name != STRICT and strict is not None:
-                more = asdict(_estimate([a - b for a, b in zip(own, strict[1], strict=True)], images))
+                more = asdict(estimate([a - b for a, b in zip(own, strict[1], strict=True)], images))
             found.append(
                 {
                     "subset": subset,
                     "task": task,
                     "protocol": benchmark.protocols[name].id,
                     "metric": metric,
-                    "score": asdict(_estimate(own, images)),
+                    "score": asdict(estimate(own, images)),
                     "more_than_strict": more,
                 }
             )
@@ -321,7 +347,7 @@ def _calibration(benchmark: Benchmark, asks: Mapping[Key, Ask], records: Mapping
     for name, protocol in benchmark.protocols.items():
         pairs = []
         for key, record in records.items():
-            told = not record.error and not math.isnan(record.confidence)  # a server may tell no probabilities
+            told = not record.error and record.confidence is not None  # a server may tell no probabilities
             if key[1] == REAL and told and protocol.main.get(asks[key].question.task) == "accuracy":
                 pairs.append((record.confidence, record.scores[name]["accuracy"]))
         if not pairs:

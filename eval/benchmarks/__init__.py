@@ -114,6 +114,9 @@ class Protocol:
         corpus: metrics of one question each that need all answers of a set, by task: (questions, texts) to
             one dictionary a question.
         pooled: metrics that exist only for a whole set, by task: (questions, texts) to one dictionary.
+        once: as `pooled`, for metrics too dear to be measured many times; they get no standard error.
+        derived: metrics of a whole set that follow from the scores of its questions, by task: (questions, scores) to
+            one dictionary.
         main: the metric of each task that is shown first and decides.
         lower_is_better: names of metrics that are errors.
         quirks: what a published scorer does that one would not expect, one sentence each.
@@ -127,6 +130,10 @@ class Protocol:
         default_factory=dict
     )
     pooled: Mapping[str, Callable[[Sequence[Question], Sequence[str]], dict[str, float]]] = field(default_factory=dict)
+    once: Mapping[str, Callable[[Sequence[Question], Sequence[str]], dict[str, float]]] = field(default_factory=dict)
+    derived: Mapping[str, Callable[[Sequence[Question], Sequence[Mapping[str, float]]], dict[str, float]]] = field(
+        default_factory=dict
+    )
     lower_is_better: frozenset[str] = frozenset()
     quirks: tuple[str, ...] = ()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lhrs_chat.metrics import captions as caption_metrics
 from lhrs_chat.schema import Targets
 
-from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply
+from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _java_captions
 from ._reading import Pictures, Row, checked, finder, read_json
 
 TASK = "caption"
@@ -40,6 +40,12 @@ def whole(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, floa
     return {f"bleu_{n}": float(value) for n, value in enumerate(found, start=1)}
 
 
+def every(questions: Sequence[Question], texts: Sequence[str]) -> list[dict[str, float]]:
+    """The same, and METEOR and SPICE of each caption where the machine has their programs."""
+    more = _java_captions.each(questions, texts)
+    return [own | others for own, others in zip(each(questions, texts), more, strict=True)]
+
+
 def strict(name: str) -> Protocol:
     """The metrics of the usual caption tool; a blank caption is one that shares no word with the references."""
     return Protocol(
@@ -47,8 +53,9 @@ def strict(name: str) -> Protocol:
         parse=parse,
         score=score,
         main={TASK: "cider"},
-        corpus={TASK: each},
+        corpus={TASK: every},
         pooled={TASK: whole},
+        once={TASK: _java_captions.whole},
     )
 
 

@@ -14,14 +14,14 @@ import PIL.Image
 
 from lhrs_chat.errors import DataError
 
-from . import Question
+from . import Question, _hub
 
 VARIABLE = "LHRS_CHAT_BENCHMARKS"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 
 
 def finder(name: str, needs: Sequence[str], get: str) -> Callable[[Path | None], Path]:
-    """Make the `find` of a benchmark: the folder the user gave, or `$LHRS_CHAT_BENCHMARKS/NAME`.
+    """Make the `find` of a benchmark: the folder or hub data set the user gave, or `$LHRS_CHAT_BENCHMARKS/NAME`.
 
     Args:
         name: the benchmark.
@@ -35,10 +35,10 @@ def finder(name: str, needs: Sequence[str], get: str) -> Callable[[Path | None],
             raise DataError(
                 f"the files of {name} are not here",
                 found="no --data",
-                allowed=f"--data FOLDER, or {VARIABLE} = a folder that holds a folder {name}",
+                allowed=f"--data FOLDER, --data {_hub.FORM}, or {VARIABLE} = a folder that holds a folder {name}",
                 next_step=f"get them: {get}",
             )
-        folder = given if given is not None else Path(usual or "") / name
+        folder = _hub.local(given) if given is not None else Path(usual or "") / name
         if not any(path for need in needs for path in folder.glob(need)):
             raise DataError(
                 f"this is no folder of {name}",

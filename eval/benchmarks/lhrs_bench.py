@@ -103,7 +103,10 @@ def _letter(question: Question) -> str:
 def by_type(
     parse: Callable[[Question, Reply], Parsed], score: Callable[[Question, Parsed], dict[str, float]]
 ) -> Callable[[Sequence[Question], Sequence[str]], dict[str, float]]:
-    """Accuracy of each type; a question counts in each of its types. A type that lost its questions counts 0."""
+    """Accuracy of each type, and the published average over types; a question counts in each of its types.
+
+    A type that lost its questions counts 0, but not in the average.
+    """
 
     def measure(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, float]:
         hits: dict[str, list[float]] = {}
@@ -111,7 +114,8 @@ def by_type(
             right = score(question, parse(question, reply_of(question, text)))["accuracy"]
             for name in question.targets.labels:
                 hits.setdefault(f"accuracy_{name}", []).append(right)
-        return defaultdict(float, {name: sum(found) / len(found) for name, found in sorted(hits.items())})
+        types = {name: sum(found) / len(found) for name, found in sorted(hits.items())}
+        return defaultdict(float, {"average_over_types": sum(types.values()) / len(types), **types})
 
     return measure
 

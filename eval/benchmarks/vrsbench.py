@@ -8,7 +8,7 @@ from pathlib import Path
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers, grounding
 
-from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _boxes, _captions
+from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _boxes, _captions, _java_captions
 from ._reading import Pictures, Row, checked, finder, read_list
 from ._scoring import YES_NO, parse_closed, score_accuracy
 
@@ -161,8 +161,9 @@ def _protocol(name: str, *quirks: str) -> Protocol:
         parse=parse if strict else parse_official,
         score=score if strict else score_official,
         main=MAIN,
-        corpus={_captions.TASK: _captions.each},
+        corpus={_captions.TASK: _captions.every},
         pooled={_captions.TASK: _captions.whole},
+        once={_captions.TASK: _java_captions.whole},
         quirks=quirks,
     )
 

@@ -183,7 +183,7 @@ def test_a_passport_can_be_shown(probe: Path, capsys: Any) -> None:
 
 def test_leaderboard(probe: Path, pair: dict[str, Path], tmp_path: Path, capsys: Any) -> None:
     for name in ("yes", "good"):
-        assert main(["report", str(pair[name]), "--data", str(probe), "--samples", "1"]) == 0
+        assert main(["score", str(pair[name]), "--data", str(probe)]) == 0
     out = tmp_path / "board.csv"
     assert main(["export", "leaderboard", str(pair["yes"]), str(pair["good"]), "--out", str(out)]) == 0
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
@@ -191,7 +191,7 @@ def test_leaderboard(probe: Path, pair: dict[str, Path], tmp_path: Path, capsys:
     assert [(row["model"], float(row["score"])) for row in presence] == [("good", 1.0), ("yes", 0.6)]
     assert presence[0]["protocol"] == "nano_probe-strict-2" and presence[0]["data"] == "not pinned"
     assert main(["export", "leaderboard", str(pair["short"]), "--out", str(out)]) == 2
-    assert "python -m eval report" in capsys.readouterr().err
+    assert "python -m eval score" in capsys.readouterr().err
 
 
 def test_vlmevalkit_rows(probe: Path, tmp_path: Path) -> None:

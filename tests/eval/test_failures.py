@@ -109,6 +109,32 @@ def test_a_later_run_asks_failures_again(probe: Path, tmp_path: Path, scripted: 
     assert rows(tmp_path / "out") == rows(tmp_path / "whole")
 
 
+def test_a_model_that_is_gone_ends_a_run_that_books_failures(
+    probe: Path, tmp_path: Path, scripted: Any, perfect: Any
+) -> None:
+    with pytest.raises(LhrsError, match=f"{runner.MAX_IN_A_ROW} questions in a row") as caught:
+        run(probe, Failing(scripted(perfect), lambda text: True), tmp_path / "out", on_error="record")
+    assert "the server answered 500" in str(caught.value)
+    assert len(rows(tmp_path / "out")) == runner.MAX_IN_A_ROW - 1
+    done = run(probe, scripted(perfect), tmp_path / "out")
+    assert (done.reused, done.asked, done.failed) == (0, 72, 0)
+
+
+def test_failures_of_many_causes_and_unreadable_pictures_do_not_end_it(
+    probe: Path, tmp_path: Path, scripted: Any, perfect: Any
+) -> None:
+    def speech(question: str, hashes: tuple[str, ...]) -> str:
+        raise LhrsError(f"cannot answer {question} {hashes}")
+
+    assert run(probe, scripted(speech), tmp_path / "many", on_error="record", retries=0).failed == 72
+    questions = BENCHMARK.load(probe)
+    for path in (probe / "images").iterdir():
+        path.unlink()
+    settings = runner.Settings(on_error="record")
+    done = runner.run(BENCHMARK, questions, scripted(perfect), tmp_path / "out", ["real"], settings)
+    assert (done.failed, done.asked) == (72, 0)
+
+
 @pytest.mark.parametrize("damage", ["missing", "broken"])
 def test_an_unreadable_picture_fails_its_questions_only(
     probe: Path, tmp_path: Path, scripted: Any, perfect: Any, damage: str
@@ -236,6 +262,6 @@ def test_answers_of_an_earlier_format_are_refused(probe: Path, tmp_path: Path, s
     path.write_text(path.read_text().replace('"format": 2, ', ""))
     with pytest.raises(DataError, match="another version"):
         run(probe, scripted(lambda q, h: "yes"), tmp_path / "out")
-    assert main(["report", str(tmp_path / "out"), "--data", str(probe)]) == 2
+    assert main(["score", str(tmp_path / "out"), "--data", str(probe)]) == 2
     assert "format 1" in capsys.readouterr().err
     assert records.FORMAT == 2

@@ -126,8 +126,9 @@ def test_markdown_becomes_html() -> None:
     assert "<li><b>two</b></li>" in text and "<p>Some words</p>" in text
 
 
-def test_report_writes_the_page(scored: runs.ScoredRun) -> None:
+def test_report_writes_the_page(scored: runs.ScoredRun, capsys: Any) -> None:
     assert main(["report", str(scored.folder), "--data", str(scored.data.folder), "--samples", "5"]) == 0
+    assert capsys.readouterr().out == f"{scored.folder / 'report.html'}\n"
     assert len(embedded((scored.folder / "report.html").read_text())["samples"]) == 5
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from eval.benchmarks import BENCHMARKS, CONDITIONS, Benchmark, Question
 from eval.pictures import Pictures
 from eval.records import Record
 from lhrs_chat.errors import DataError
+from lhrs_chat.models.backends import Done
 
 BENCHMARK: Benchmark = BENCHMARKS.get("nano_probe")
 
@@ -78,6 +80,26 @@ def test_resumed_run_equals_an_uninterrupted_one(probe: Path, tmp_path: Path, sc
     assert without_time(path) == without_time(tmp_path / "whole" / "answers.jsonl")
     nothing = scripted(perfect)
     assert ask(probe, nothing, tmp_path / "cut").asked == 0 and nothing.requests == []
+
+
+class Silent:
+    """Does not tell how sure it is."""
+
+    name, weights_sha256, dialect = "silent", "a" * 64, "brackets100"
+
+    def generate(self, requests: Any, stop: Any = None) -> Iterator[Done]:
+        for place in range(len(requests)):
+            yield Done(place, "yes", confidence=math.nan, tokens=1, prompt="")
+
+
+def test_an_unknown_confidence_is_null(probe: Path, tmp_path: Path) -> None:
+    ask(probe, Silent(), tmp_path / "out", ["real"], limit=1)
+    path = tmp_path / "out" / "answers.jsonl"
+    assert path.read_text().count('"confidence": null') == 16 and "NaN" not in path.read_text()
+    for text in (path.read_text(), path.read_text().replace('null, "tokens', 'NaN, "tokens')):
+        path.write_text(text)
+        assert {record.confidence for record in stored(tmp_path / "out").values()} == {None}
+    assert '"confidence": NaN' in path.read_text() and summary_of(probe, tmp_path / "out")["calibration"] == []
 
 
 def test_no_resume_starts_anew(probe: Path, tmp_path: Path, scripted: Any) -> None:
@@ -220,7 +242,7 @@ def pick(summary: dict[str, Any], subset: str, task: str, metric: str) -> dict[s
 
 
 def test_command_line(probe: Path, tmp_path: Path, scripted: Any, perfect: Any, monkeypatch: Any, capsys: Any) -> None:
-    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", lambda model: scripted(perfect))
+    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", lambda model, **precision: scripted(perfect))
     out = tmp_path / "out"
     assert main(["run", "nano_probe", "--data", str(probe), "--out", str(out), "--limit", "2"]) == 0
     printed = capsys.readouterr().out
@@ -234,7 +256,7 @@ def test_command_line(probe: Path, tmp_path: Path, scripted: Any, perfect: Any, 
     assert scores["run"]["seed"] == 0 and scores["answers"] == 96
     assert not list(out.glob(".*"))
 
-    assert main(["report", str(out), "--data", str(probe)]) == 0
+    assert main(["score", str(out), "--data", str(probe)]) == 0
     assert capsys.readouterr().out == table
     assert main(["list"]) == 0
     assert "nano_probe  [nano_probe-strict-2]" in capsys.readouterr().out
@@ -246,17 +268,35 @@ def test_command_line_names_what_is_wrong(tmp_path: Path, probe: Path, monkeypat
     assert "python -m data_prep probe" in capsys.readouterr().err
     assert main(["run", "nano_prob", "--data", str(probe)]) == 2
     assert "did you mean nano_probe?" in capsys.readouterr().err
-    assert main(["report", str(tmp_path)]) == 2
+    assert main(["score", str(tmp_path)]) == 2
     assert "no answers" in capsys.readouterr().err
+
+
+def test_how_numbers_are_held_is_a_part_of_the_model(
+    probe: Path, tmp_path: Path, scripted: Any, monkeypatch: Any, capsys: Any
+) -> None:
+    def opened(model: str, *, dtype: str, quantise: str) -> Any:
+        backend = scripted(lambda question, hashes: "yes")
+        backend.name = f"{model} ({dtype}, {quantise})"
+        return backend
+
+    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", opened)
+    monkeypatch.chdir(tmp_path)
+    command = ["run", "nano_probe", "--data", str(probe), "--limit", "1", "--dtype", "bfloat16", "--quantise", "8bit"]
+    assert main([*command, "--conditions", "real"]) == 0
+    assert "lhrs-nano (bfloat16, 8bit)" in capsys.readouterr().out
+    assert Path("runs/eval/nano_probe/lhrs-nano_bfloat16_8bit/answers.jsonl").is_file()
 
 
 def test_stopping_keeps_what_is_there(
     probe: Path, tmp_path: Path, scripted: Any, perfect: Any, monkeypatch: Any, capsys: Any
 ) -> None:
-    monkeypatch.setattr("lhrs_chat.models.backends.open_backend", lambda model: scripted(perfect, die_after=9))
+    monkeypatch.setattr(
+        "lhrs_chat.models.backends.open_backend", lambda model, **precision: scripted(perfect, die_after=9)
+    )
     assert main(["run", "nano_probe", "--data", str(probe), "--out", str(tmp_path / "out")]) == 130
     assert "goes on from here" in capsys.readouterr().err
-    assert main(["report", str(tmp_path / "out"), "--data", str(probe)]) == 0
+    assert main(["score", str(tmp_path / "out"), "--data", str(probe)]) == 0
     assert "9 of 216 answers" in capsys.readouterr().out
 
 

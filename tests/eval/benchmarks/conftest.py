@@ -11,6 +11,7 @@ import pytest
 
 from eval.benchmarks import BENCHMARKS, Benchmark, Question
 from lhrs_chat.geo.frames import convert
+from lhrs_chat.metrics import java_captions
 from lhrs_chat.text.run_lengths import to_coco
 
 FIXTURES = Path(__file__).parents[2] / "data" / "benchmarks"
@@ -33,6 +34,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Pictures that a benchmark unpacks do not go into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LHRS_CHAT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_java() -> Iterator[None]:
+    """Captions are scored without METEOR and SPICE, also where the machine has them: they take minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(java_captions, "find_spec", lambda name: None)
         yield
 
 

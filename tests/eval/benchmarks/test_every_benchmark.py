@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -53,6 +54,10 @@ def measure(protocol: Protocol, questions: tuple[Question, ...], said: Callable[
         means = {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
         if task in protocol.pooled:
             means.update(protocol.pooled[task](own, texts))
+        if task in protocol.once:
+            means.update(protocol.once[task](own, texts))
+        if task in protocol.derived:
+            means.update(protocol.derived[task](own, rows))
         if task in protocol.main:
             assert protocol.main[task] in means, f"{task}: the main metric is one of {list(means)}"
         found.update({f"{subset}/{task}/{metric}": value for metric, value in means.items()})
@@ -90,7 +95,7 @@ def test_questions_are_complete(name: str, benchmark: Benchmark) -> None:
         )
     assert benchmark.name == name and benchmark.summary
     assert "strict" in benchmark.protocols
-    assert {p.id for p in benchmark.protocols.values()} == {f"{name}-{kind}-1" for kind in benchmark.protocols}
+    assert all(re.fullmatch(rf"{name}-{kind}-[1-9]", p.id) for kind, p in benchmark.protocols.items())
 
 
 def test_the_passport_names_the_terms(benchmark: Benchmark) -> None:
@@ -139,7 +144,7 @@ def test_perfect_answers_are_right_in_every_protocol(
     for protocol in benchmark.protocols.values():
         found = measure(protocol, loaded(name), perfect)
         for key, value in found.items():
-            if key.rsplit("/", 1)[1] in ("accuracy", "acc_0.5", "balanced_accuracy"):
+            if key.rsplit("/", 1)[1] in ("accuracy", "acc_0.5", "balanced_accuracy", "headline"):
                 assert value == 1.0, (protocol.id, key)
 
 
@@ -165,6 +170,10 @@ def test_no_text_makes_a_protocol_raise(one: str, text: str, dialect: str) -> No
                 check_finite(protocol.corpus[task]([question], [text])[0])
             if task in protocol.pooled:
                 check_finite(protocol.pooled[task]([question], [text]))
+            if task in protocol.once:
+                check_finite(protocol.once[task]([question], [text]))
+            if task in protocol.derived:
+                check_finite(protocol.derived[task]([question], [protocol.score(question, parsed)]))
 
 
 def check_finite(values: Mapping[str, float]) -> None:

@@ -63,6 +63,7 @@ def test_a_question_counts_in_each_of_its_types() -> None:
     pooled = BENCHMARKS.get("lhrs_bench").protocols["strict"].pooled["choice"]
     found = pooled(questions, ["A", "B", "A", "A"])
     assert dict(found) == {
+        "average_over_types": 0.6,
         **{"accuracy_identity": 1.0, "accuracy_quantity": 1.0, "accuracy_reasoning": 1.0},
         **{"accuracy_color": 0.0, "accuracy_location": 0.0},
     }
@@ -129,6 +130,23 @@ def test_one_pixel_more_makes_boxes_far_apart_a_hit(name: str) -> None:
     assert right(name, question, "[0.25, 0.25, 0.35, 0.35]") == {"strict": 0.0, "official": 1.0}
     assert right(name, question, "no box") == {"strict": 0.0, "official": 0.0}
     assert right(name, question, "[10, 10, 20, 20]", "brackets100") == {"strict": 1.0, "official": 1.0}
+
+
+def test_the_headline_takes_one_expression_a_picture_and_drops_answers_without_a_box() -> None:
+    box = Targets(boxes=(Box((0.1, 0.1, 0.2, 0.2), "unit"),))
+    official = BENCHMARKS.get("dior_rsvg").protocols["official"]
+    said = {"a": ["no box", "[0.1, 0.1, 0.2, 0.2]"], "b": ["[0.1, 0.1, 0.2, 0.2]"], "c": ["[0.7, 0.7, 0.9, 0.9]"] * 2}
+    questions, scores = [], []
+    for name, texts in said.items():
+        for text in texts:
+            path = Path(name)
+            question = Question("q", _boxes.TASK, "?", (path,), (100, 100), "s", name, "CC0-1.0", box)
+            questions.append(question)
+            scores.append(official.score(question, official.parse(question, Reply(text, "brackets1", (100, 100)))))
+    assert [own["acc_0.5"] for own in scores] == [0, 1, 1, 0, 0]
+    found = official.derived[_boxes.TASK](questions, scores)
+    assert found == {"headline": 1 / 2, "headline_with_unread": 1 / 3}
+    assert official.derived[_boxes.TASK](questions[:1], scores[:1]) == {"headline": 0.0, "headline_with_unread": 0.0}
 
 
 def test_an_overlap_of_half_is_a_hit_in_strict() -> None:
