@@ -22,6 +22,8 @@ from .conditions import CONTROLS
 
 log = logging.getLogger(__name__)
 
+DATA = "folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
@@ -39,18 +41,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     compared = verbs.add_parser("compare", help="differences between runs, question by question")
     compared.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="folders of runs on the same data")
-    compared.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    compared.add_argument("--data", type=Path, help=DATA)
     compared.add_argument("--condition", default=REAL, help="under which the questions were asked (%(default)s)")
     compared.add_argument("--out", type=Path, help="also write compare.md and compare.json into this folder")
     exported = verbs.add_parser("export", help="a benchmark for other tools, or the scores of runs as one CSV")
     exported.add_argument("format", choices=(*export.FORMATS, "leaderboard"), help="who reads it")
     exported.add_argument("names", nargs="+", metavar="NAME", help="a benchmark, or the folders of runs")
-    exported.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    exported.add_argument("--data", type=Path, help=DATA)
     exported.add_argument("--out", type=Path, required=True, help="folder of the export; of a leaderboard, its file")
     overlap = verbs.add_parser("contamination", help="pictures of a benchmark that are in training data")
     overlap.add_argument("--train", type=Path, required=True, help="JSONL file of samples, or a folder of pictures")
     overlap.add_argument("--bench", required=True, metavar="NAME", help="a name printed by `list`")
-    overlap.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    overlap.add_argument("--data", type=Path, help=DATA)
     overlap.add_argument("--runs", type=Path, nargs="+", default=[], metavar="FOLDER", help="score without overlaps")
     overlap.add_argument("--out", type=Path, help="folder of the results (runs/eval/NAME)")
     return parser
@@ -58,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _stored_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("folder", type=Path, help="folder of a run")
-    verb.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    verb.add_argument("--data", type=Path, help=DATA)
     verb.add_argument("--judge", metavar="MODEL", help="also ask this model, or server, whether free text is right")
     _cache_option(verb)
 
@@ -72,7 +74,7 @@ def _cache_option(verb: argparse.ArgumentParser) -> None:
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("benchmark", help="a name printed by `list`")
     _model.arguments(run)
-    run.add_argument("--data", type=Path, help="folder of the benchmark's data, or hf:OWNER/NAME[/FOLDER][@REVISION]")
+    run.add_argument("--data", type=Path, help=DATA)
     run.add_argument("--out", type=Path, help="folder of answers and scores (runs/eval/BENCHMARK/MODEL)")
     run.add_argument("--limit", type=int, metavar="N", help="ask at most N questions of each set and task")
     run.add_argument("--controls", action="store_true", help=f"ask also under {', '.join(CONTROLS)}")
