@@ -331,6 +331,7 @@ def test_the_end_of_the_input_ends_the_prompt(say: Make, type_in: Make, coast: P
 
 
 def test_ctrl_c_stops_an_answer_and_not_the_prompt(say: Make, type_in: Make, coast: Path, capsys: Any) -> None:
+    before = signal.getsignal(signal.SIGINT)
     backend = say("one two three")
     real = backend.generate
 
@@ -345,7 +346,7 @@ def test_ctrl_c_stops_an_answer_and_not_the_prompt(say: Make, type_in: Make, coa
     assert run("chat", coast) == 0
     assert backend.requests[1].messages[1].text == "one "
     assert "one two three" in capsys.readouterr().out
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def listed(name: str, capsys: Any) -> dict[str, Any]:
