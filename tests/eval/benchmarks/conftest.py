@@ -29,7 +29,7 @@ def benchmark(name: str) -> Benchmark:
     return BENCHMARKS.get(name)
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")  # one of the session would hold for every folder after this one
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Pictures that a benchmark unpacks do not go into the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +37,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _no_java() -> Iterator[None]:
     """Captions are scored without METEOR and SPICE, also where the machine has them: they take minutes."""
     with pytest.MonkeyPatch.context() as patch:
