@@ -20,8 +20,7 @@ from torch import nn
 from lhrs_chat.config import from_dict
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.models.bridges import Bridge, BridgeModule, BridgeShape
-
-_INIT_STD = 0.02
+from lhrs_chat.models.bridges._start import INIT_STD, start_linear
 
 
 @dataclass(frozen=True)
@@ -84,8 +83,8 @@ class AttnPooler(BridgeModule):
         layers = [CrossAttentionLayer(width, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)]
         self.layers = nn.ModuleList(layers)
         self.out_proj = nn.Linear(width, shape.out_width)
-        nn.init.trunc_normal_(self.query, std=_INIT_STD)
-        self.apply(_init)
+        nn.init.trunc_normal_(self.query, std=INIT_STD)
+        self.apply(start_linear)
 
     def forward(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
         """Turn `levels`, one (B, N, D) tensor each, into visual tokens (B, K, W), shallow level first."""
@@ -99,14 +98,6 @@ class AttnPooler(BridgeModule):
             pooled.append(queries)
         out: torch.Tensor = self.out_proj(torch.cat(pooled, dim=1))
         return out
-
-
-def _init(module: nn.Module) -> None:
-    """Start every linear layer from a normal distribution cut at two standard deviations, without bias."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=_INIT_STD)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def build(config: dict[str, Any], shape: BridgeShape) -> AttnPooler:

@@ -27,8 +27,8 @@ from torch.nn import functional
 from lhrs_chat.config import from_dict
 from lhrs_chat.errors import ConfigError, WeightsError
 from lhrs_chat.models.bridges import Bridge, BridgeModule, BridgeShape
+from lhrs_chat.models.bridges._start import INIT_STD, start_linear
 
-_INIT_STD = 0.02
 _LEAST_NOISE = 0.01
 
 
@@ -301,8 +301,8 @@ class MoeAttnPooler(BridgeModule):
         self.layers = nn.ModuleList(KeyedAttentionLayer(width, config) for _ in range(config.num_layers))
         self.layernorm_post = nn.LayerNorm(width)
         self.out_proj = nn.Linear(width, shape.out_width)
-        nn.init.trunc_normal_(self.query, std=_INIT_STD)
-        self.apply(_init)
+        nn.init.trunc_normal_(self.query, std=INIT_STD)
+        self.apply(start_linear)
         self._folded: tuple[FoldedLayer, ...] = ()
         self._folded_from: tuple[object, ...] = ()
 
@@ -398,14 +398,6 @@ def upcycle(dense: Mapping[str, torch.Tensor], moe: MoeAttnPooler) -> dict[str, 
 def _standardised(tokens: torch.Tensor) -> torch.Tensor:
     """Bring `tokens`: (B, N, D) to mean 0 and variance 1 along D."""
     return functional.layer_norm(tokens, tokens.shape[-1:])
-
-
-def _init(module: nn.Module) -> None:
-    """Start every linear layer from a normal distribution cut at two standard deviations, without bias."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=_INIT_STD)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
 
 
 def build(config: dict[str, Any], shape: BridgeShape) -> MoeAttnPooler:
