@@ -23,6 +23,8 @@ PURPOSE: dict[str, str] = {  # extra -> what cannot be done without it
     "train": "logging and data of training runs (lhrs-chat train)",
     "eval": "benchmarks (lhrs-chat eval)",
     "prep": "large data preparation (lhrs-chat prep)",
+    "osm": "OpenStreetMap extracts (lhrs-chat prep convert osm)",
+    "ray": "data preparation on many machines (lhrs-chat prep --engine ray)",
     "demo": "the browser demo (lhrs-chat demo)",
     "captions": "METEOR and SPICE, which run on Java",
     "quantise": "language models in 4 or 8 bits (--quantise); never needed to run",

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lhrs_chat.commands import Command, _model
+from lhrs_chat import model_options
+from lhrs_chat.commands import Command
 from lhrs_chat.schema import Answer, Image
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="GeoTIFF, COG, JPEG 2000, PNG or JPEG")
     parser.add_argument("question", metavar="QUESTION", help="in plain language")
-    _model.arguments(parser)
+    model_options.arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the answer as one JSON object")
     parser.add_argument("--geojson", type=Path, metavar="F", help="write the regions as GeoJSON (WGS84)")
     parser.add_argument("--gpkg", type=Path, metavar="F", help="write the regions as GeoPackage (CRS of the scene)")
@@ -91,7 +92,7 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
 
         from lhrs_chat.geo import vector
 
-        session = opened.enter_context(_model.open_assistant(args).session())
+        session = opened.enter_context(model_options.open_assistant(args).session())
         for raster in rasters:
             session.add_image(raster)
         answer = session.ask(args.question, **settings)

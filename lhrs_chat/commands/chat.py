@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from lhrs_chat.commands import Command, _model
+from lhrs_chat import model_options
+from lhrs_chat.commands import Command
 from lhrs_chat.errors import LhrsError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="GeoTIFF, COG, JPEG 2000, PNG or JPEG")
     parser.add_argument("--questions", metavar="Q", nargs="+", default=[], help="answer these first")
-    _model.arguments(parser)
+    model_options.arguments(parser)
     parser.add_argument("--overlay", type=Path, metavar="F.png", help="write the picture with all regions drawn")
     parser.add_argument("--geojson", type=Path, metavar="F", help="write all regions as GeoJSON (WGS84)")
     parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="longest answer (%(default)s)")
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             _outputs.check_georeference(outputs, image)
 
         with contextlib.redirect_stdout(sys.stderr):
-            session = opened.enter_context(_model.open_assistant(args).session())
+            session = opened.enter_context(model_options.open_assistant(args).session())
             for raster in rasters:
                 session.add_image(raster)
         _write(_introduction(session))

@@ -18,11 +18,14 @@ _GB = 1_000_000_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT_DIR", type=Path, help="holds FINAL.pt and TextLoRA")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="folder with FINAL.pt and TextLoRA; a CLIP's .pt"
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; new or empty")
-    parser.add_argument("--from", dest="system", required=True, metavar="SYSTEM", help="lhrs-bot or lhrs-bot-nova")
-    parser.add_argument("--llm", required=True, metavar="DIR_OR_ID", help="base language model, with its tokenizer")
-    parser.add_argument("--vision", required=True, metavar="DIR_OR_ID", help="configuration of the vision tower")
+    parser.add_argument("--from", dest="system", required=True, metavar="SYSTEM", help="lhrs-bot, lhrs-bot-nova, clip")
+    parser.add_argument("--llm", metavar="DIR_OR_ID", help="base language model, with its tokenizer")
+    parser.add_argument("--vision", metavar="DIR_OR_ID", help="configuration of the vision tower")
+    parser.add_argument("--activation", metavar="A", help="of a CLIP: gelu or quick_gelu")
     parser.add_argument("--dtype", choices=_DTYPES, default="float32", help="how to store tensors (%(default)s)")
     parser.add_argument(
         "--adapter", choices=("merge", "keep"), default="merge", help="merge TextLoRA, or keep it apart (%(default)s)"
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
             checkpoint=args.checkpoint.expanduser(),
             llm=args.llm,
             vision=args.vision,
+            activation=args.activation,
             out=args.out.expanduser(),
             dtype=getattr(torch, args.dtype),
             keep_adapter=args.adapter == "keep",

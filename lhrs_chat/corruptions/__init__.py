@@ -16,12 +16,11 @@ from typing import Any, Generic, Literal, TypeVar
 import numpy as np
 
 from lhrs_chat.corruptions import _motion, _values
-from lhrs_chat.corruptions._directions import rewrite_directions
 from lhrs_chat.corruptions._motion import Motion
 from lhrs_chat.errors import ConfigError, DataError
 from lhrs_chat.plugins import Folder, nearest
 
-__all__ = ["ALL", "CORRUPTIONS", "Appearance", "Corruption", "Geometry", "Motion", "parse", "rewrite_directions"]
+__all__ = ["ALL", "CORRUPTIONS", "Appearance", "Corruption", "Geometry", "Motion", "parse"]
 
 ALL = "all"
 REOBENCH = "REOBench, its released generator"

@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 
 from lhrs_chat.corruptions import _values
-from lhrs_chat.corruptions._directions import rewrite_directions
 from lhrs_chat.errors import DataError, GeoError
 from lhrs_chat.geo.frames import clip, convert, convert_mask
 from lhrs_chat.schema import Box, Mask
+from lhrs_chat.text.directions import rewrite_directions
 
 Affine = tuple[float, float, float, float, float, float]
 UPRIGHT_TOLERANCE = 1e-9
@@ -28,12 +28,14 @@ class Motion:
         moved_size_px: the picture as it became.
         affine: (a, b, c, d, e, f), a position (x, y) in pixels goes to (ax + by + c, dx + ey + f).
         quarter_turns: turns by 90 degrees, counter-clockwise, that the words about directions take part in.
+        mirrored: left and right change places, before the turns.
     """
 
     size_px: tuple[int, int]
     moved_size_px: tuple[int, int]
     affine: Affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     quarter_turns: int = 0
+    mirrored: bool = False
 
     @staticmethod
     def none(size_px: tuple[int, int]) -> Motion:
@@ -101,8 +103,8 @@ class Motion:
         return convert_mask(replace(still, polygons=rings), mask.frame, size_px=self.moved_size_px)
 
     def text(self, text: str) -> str:
-        """Turn the words about directions with the picture, where it makes whole quarter turns."""
-        return rewrite_directions(text, self.quarter_turns)
+        """Turn the words about directions with the picture, where it is mirrored or makes whole quarter turns."""
+        return rewrite_directions(text, self.quarter_turns, mirrored=self.mirrored)
 
     @property
     def _keeps_upright(self) -> bool:

@@ -7,6 +7,8 @@ Sen1Floods11: what they give there is an indication, not an independent test.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lhrs_chat.geo.raster import Raster
@@ -56,19 +58,37 @@ def _difference(
     raster: Raster, first: str, second: str, threshold: float, name: str, max_size_px: int | None
 ) -> tuple[np.ndarray, str] | None:
     """Where the normalised difference of two spectral roles is above a threshold."""
-    roles, bands = raster.profile.roles, raster.image.bands
-    pair = [roles.get(role, "") for role in (first, second)]
-    if not set(pair) <= set(bands):
+    found = reflectance(raster, (first, second), max_size_px)
+    if found is None:
         return None
-    stored = raster.read(None, [bands.index(band) for band in pair], max_size_px)
-    missing = np.ma.getmaskarray(stored).any(axis=0)
-    values = np.ma.getdata(stored).astype(np.float32)
-    if stored.dtype.name in _DN_TYPES:
-        values = values * np.float32(raster.profile.scale) + np.float32(raster.profile.offset)
+    values, missing, pair = found
     total = values[0] + values[1]
     usable = ~missing & (total > 0)
     index = np.divide(values[0] - values[1], total, out=np.zeros_like(total), where=usable)
     return usable & (index > threshold), f"{name} > {threshold:g} ({pair[0]}, {pair[1]})"
+
+
+def reflectance(
+    raster: Raster, roles: Sequence[str], max_size_px: int | None = None
+) -> tuple[np.ndarray, np.ndarray, list[str]] | None:
+    """Read bands by their spectral roles (`red`, `swir1` ...), scaled as the sensor's products are.
+
+    Returns:
+        Values (C, H, W) float32, where one of them is missing (H, W) bool, and the names of the bands; None when the
+        scene lacks one.
+
+    Raises:
+        RasterError: the scene cannot be read.
+    """
+    bands = raster.image.bands
+    names = [raster.profile.roles.get(role, "") for role in roles]
+    if not set(names) <= set(bands):
+        return None
+    stored = raster.read(None, [bands.index(name) for name in names], max_size_px)
+    values = np.ma.getdata(stored).astype(np.float32)
+    if stored.dtype.name in _DN_TYPES:
+        values = values * np.float32(raster.profile.scale) + np.float32(raster.profile.offset)
+    return values, np.asarray(np.ma.getmaskarray(stored).any(axis=0)), names
 
 
 def _radar_water(raster: Raster, max_size_px: int | None) -> tuple[np.ndarray, str] | None:

@@ -66,6 +66,13 @@ def lonlat(xy: np.ndarray, crs: str) -> np.ndarray:
     return out
 
 
+def part_of(georef: Georef, x_px: float, y_px: float, scale: float = 1.0) -> Georef:
+    """Where a part of a picture lies, whose corner is at `x_px`, `y_px` and whose pixels are `scale` times as large."""
+    a, b, c, d, e, f = georef.transform
+    across = (a * scale, b * scale, c + a * x_px + b * y_px)
+    return Georef(georef.crs, (*across, d * scale, e * scale, f + d * x_px + e * y_px))
+
+
 def ground_gsd_m(georef: Georef, size_px: tuple[int, int]) -> float:
     """Pixel size on the ground at the centre of the image, in metres (geometric mean of both sides).
 

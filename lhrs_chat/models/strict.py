@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 
 from lhrs_chat.errors import WeightsError
+
+SENSELESS = (  # what transformers and torch raise at a configuration whose values make no model
+    *(StrictDataclassError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(ArithmeticError, RuntimeError, OSError),
+)
 
 
 def _some(names: Iterable[str]) -> str:
@@ -51,3 +60,23 @@ def load_strictly(module: nn.Module, state: Mapping[str, torch.Tensor], what: st
         (name for name in own.keys() & state.keys() if own[name].shape != state[name].shape),
     )
     module.load_state_dict(dict(state))
+
+
+def first_line(error: Exception) -> str:
+    """Say an error in one line, with its kind."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        WeightsError: the file is missing or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{path.name} cannot be read", found=f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path.name} holds no object", found=f"{path}: {type(content).__name__}")
+    return content

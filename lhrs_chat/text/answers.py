@@ -371,22 +371,56 @@ _DENIED = re.compile(
 )
 
 
+@dataclass(frozen=True)
+class Mention:
+    """A label in a text: where its words stand, and whether the text denies it (`not water`, `without ships`)."""
+
+    label: str
+    start: int
+    end: int
+    denied: bool
+    words: str
+
+
 def label(text: str, labels: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> str | None:
     """Return the one label that the text names, as it stands in `labels`.
 
-    Whole words only, longest first; case, `_`, `-`, joined words (`BareLand`) and a plural s make no difference. None
-    where none or two are named; of two the longer is taken if it holds the other (`dense residential`, `residential`).
-    What the text denies (`not water`) is not named.
+    Words are found as in `mentions`. None where none or two are named; of two the longer is taken if it holds the
+    other (`dense residential`, `residential`). What the text denies (`not water`) is not named.
 
     Args:
         text: what the model said.
         labels: the labels.
         synonyms: other words for a label.
     """
-    words = [(word, name) for name in labels for word in (name, *(synonyms or {}).get(name, ()))]
-    patterns = [(_pattern(_pieces(word)), _pieces(word), name) for word, name in words if _pieces(word)]
-    patterns.sort(key=lambda row: -len("".join(row[1])))
-    return _label(_said_sentence(text), patterns)
+    named: dict[str, str] = {}
+    for mention in mentions(_said_sentence(text), labels, synonyms):
+        if not mention.denied:
+            named.setdefault(mention.label, mention.words)
+    if not named:
+        return None
+    longest = max(named, key=lambda name: len(named[name].split()))
+    return longest if all(f" {words} " in f" {named[longest]} " for words in named.values()) else None
+
+
+def mentions(text: str, labels: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> list[Mention]:
+    """Find every place where a text names a label, the longest labels first; no words are counted twice.
+
+    Whole words only; case, `_`, `-`, joined words (`BareLand`) and a plural s make no difference. Arguments as in
+    `label`.
+    """
+    words = [(_pieces(word), name) for name in labels for word in (name, *(synonyms or {}).get(name, ()))]
+    known = sorted((row for row in words if row[0]), key=lambda row: -len("".join(row[0])))
+    plain = text.lower()
+    found = []
+    for pieces, name in known:
+        pattern = _pattern(pieces)
+        for match in pattern.finditer(plain):
+            clause = re.split(r"[.,;:!?\n\x00]|\bbut\b", plain[: match.start()])[-1]
+            denied = _DENIED.search(clause) is not None
+            found.append(Mention(name, match.start(), match.end(), denied, " ".join(pieces)))
+        plain = pattern.sub(lambda match: "\x00" * len(match[0]), plain)
+    return found
 
 
 def _pieces(name: str) -> list[str]:
@@ -407,22 +441,6 @@ def _pattern(pieces: Sequence[str]) -> re.Pattern[str]:
     start = r"(?<!\d[.,])(?<!-)" if pieces[0][0].isdigit() else ""
     end = r"(?![.,]\d)(?!-\d)" if last[-1].isdigit() else ""
     return re.compile(rf"{start}(?<![^\W_]){body}{plural}(?![^\W_]){end}")
-
-
-def _label(text: str, patterns: Sequence[tuple[re.Pattern[str], list[str], str]]) -> str | None:
-    plain = text.lower()
-    named: dict[str, list[str]] = {}
-    for pattern, pieces, name in patterns:
-        for match in pattern.finditer(plain):
-            clause = re.split(r"[.,;:!?\n\x00]|\bbut\b", plain[: match.start()])[-1]
-            if not _DENIED.search(clause):
-                named.setdefault(name, pieces)
-        plain = pattern.sub(lambda match: "\x00" * len(match[0]), plain)
-    if not named:
-        return None
-    longest = max(named, key=lambda name: len(named[name]))
-    inside = f" {' '.join(named[longest])} "
-    return longest if all(f" {' '.join(pieces)} " in inside for pieces in named.values()) else None
 
 
 def boxes(text: str, dialect: str = "brackets100", size_px: tuple[int, int] | None = None) -> list[Box]:

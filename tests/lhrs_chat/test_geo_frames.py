@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lhrs_chat.errors import GeoError
 from lhrs_chat.geo.frames import Placement, clip, convert, convert_mask, convert_point
+from lhrs_chat.geo.reference import part_of
 from lhrs_chat.schema import FRAMES, Box, Georef, Mask, Point
 
 SIZE = (640, 480)
@@ -116,3 +117,12 @@ def test_clip_by_frame() -> None:
     corner = Box.oriented(((-20, -1), (-1, -20), (1, -18), (-18, 1)), "pixel")  # its envelope reaches in, it does not
     with pytest.raises(GeoError, match="outside"):
         clip(corner, SIZE)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_a_part_lies_where_the_whole_says(scale: float) -> None:
+    whole = Georef("EPSG:32631", (2.0, 0.5, 500_000.0, 0.25, -2.0, 5_000_000.0))
+    part = part_of(whole, 30, 40, scale)
+    inside = convert_point(Point(4, 6, "pixel"), "map", size_px=(9, 9), georef=part)
+    known = convert_point(Point(30 + 4 * scale, 40 + 6 * scale, "pixel"), "map", size_px=(99, 99), georef=whole)
+    assert (inside.x, inside.y) == pytest.approx((known.x, known.y)) and part.crs == whole.crs

@@ -329,3 +329,17 @@ def test_long_repetitions_end(unit: str) -> None:
     assert answers.choice(text, ("x", "y")) is None
     assert answers.yes_no(text) in (None, False)
     assert answers.label(text, ("x", "y")) is None
+
+
+def test_mentions_of_labels() -> None:
+    text = "Two ships, no storage tanks, and bare land instead of a BareLand; not ship."
+    found = [(m.label, text[m.start : m.end], m.denied) for m in answers.mentions(text, ["ship", "bare land", "tank"])]
+    assert found == [
+        ("bare land", "bare land", False),
+        ("bare land", "BareLand", True),
+        ("ship", "ships", False),
+        ("ship", "ship", True),
+        ("tank", "tanks", True),
+    ]
+    longest = answers.mentions("a dense residential area", ["residential", "dense residential"])
+    assert [m.label for m in longest] == ["dense residential"]

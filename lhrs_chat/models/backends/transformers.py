@@ -120,7 +120,7 @@ class TransformersBackend:
             MissingExtraError: its processor needs torchvision.
         """
         settings = precision.settings()
-        processor = _open_processor(folder, name)
+        processor = open_processor(folder, name)
         digest = weights_hash(folder)
         try:
             opened: Any = AutoModelForImageTextToText.from_pretrained(
@@ -358,7 +358,7 @@ class TransformersBackend:
         return {choice: weight / sum(weights) for choice, weight in zip(request.choices, weights, strict=True)}
 
 
-def _open_processor(folder: Path, name: str) -> ProcessorMixin:
+def open_processor(folder: Path, name: str) -> ProcessorMixin:
     """Load the processor.
 
     Raises:

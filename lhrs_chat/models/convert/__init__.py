@@ -20,10 +20,12 @@ class Options:
     """What the user says about a conversion.
 
     Args:
-        checkpoint: folder with FINAL.pt and, from stage 2 on, TextLoRA; or FINAL.pt itself.
-        llm: folder or Hugging Face id of the base language model.
-        vision: folder or Hugging Face id with the configuration of the vision tower and of its image processor.
+        checkpoint: folder with FINAL.pt and, from stage 2 on, TextLoRA; or FINAL.pt itself; of a CLIP its .pt file.
         out: folder to write; it may be there, but must be empty.
+        llm: folder or Hugging Face id of the base language model, for a system that stands on one.
+        vision: folder or Hugging Face id with the configuration of the vision tower and of its image processor, for a
+            system that stands on one.
+        activation: of a CLIP: gelu or quick_gelu.
         dtype: how tensors are stored; everything is computed in float32.
         keep_adapter: leave the LoRA beside the base language model instead of merging it.
         image_variant: one of the preset's `image_variants`, put in place of the tower's image processor.
@@ -37,9 +39,10 @@ class Options:
     """
 
     checkpoint: Path
-    llm: str
-    vision: str
     out: Path
+    llm: str | None = None
+    vision: str | None = None
+    activation: str | None = None
     dtype: torch.dtype = torch.float32
     keep_adapter: bool = False
     image_variant: str | None = None

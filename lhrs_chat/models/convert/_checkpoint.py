@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 
 from lhrs_chat.errors import WeightsError
-from lhrs_chat.models.convert._tensors import SafetensorsFiles, Tensors, TorchFile, read_json
+from lhrs_chat.models.convert._tensors import SafetensorsFiles, Tensors, TorchFile
+from lhrs_chat.models.strict import read_json
 
 FINAL = "FINAL.pt"
 ADAPTER = "TextLoRA"

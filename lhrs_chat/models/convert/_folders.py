@@ -10,7 +10,7 @@ _LLM_FILES = ["*.json", "*.safetensors"]
 _TOWER_FILES = ["config.json", "preprocessor_config.json"]
 
 
-def whole_folder_of(llm: str) -> Path:
+def whole_folder_of(llm: str | None) -> Path:
     """Return the folder of a base language model, fetched from the hub where it is none of this machine.
 
     Raises:
@@ -19,7 +19,7 @@ def whole_folder_of(llm: str) -> Path:
     return _find(llm, "--llm", _LLM_FILES)
 
 
-def tower_folder(vision: str) -> Path:
+def tower_folder(vision: str | None) -> Path:
     """Return the folder of a vision tower's configuration; its weights are in the checkpoint and are not fetched.
 
     Raises:
@@ -28,7 +28,9 @@ def tower_folder(vision: str) -> Path:
     return _find(vision, "--vision", _TOWER_FILES)
 
 
-def _find(given: str, option: str, files: list[str]) -> Path:
+def _find(given: str | None, option: str, files: list[str]) -> Path:
+    if given is None:
+        raise WeightsError("this system stands on published parts", found=f"no {option}", allowed=f"{option} DIR_OR_ID")
     folder = Path(given).expanduser()
     if folder.is_dir():
         return folder

@@ -24,6 +24,8 @@ from lhrs_chat.models.convert import _writing as writing
 from lhrs_chat.models.convert._checkpoint import Checkpoint, Part
 from lhrs_chat.models.convert._folders import tower_folder, whole_folder_of
 from lhrs_chat.models.convert._tensors import Entry, refuse_part
+from lhrs_chat.models.tokenizer_file import open_tokenizer
+from lhrs_chat.models.whole_folder import check_out, whole_folder
 from lhrs_chat.plugins import nearest
 from lhrs_chat.presets import RECORD, Preset, load_preset
 from lhrs_chat.registry import file_sha256
@@ -68,7 +70,7 @@ def convert(system: System, options: Options) -> Report:
         LhrsError: something does not fit; nothing was written.
     """
     preset = load_preset(system.name)
-    writing.check_out(options.out)
+    check_out(options.out)
     folder = published.find(options.checkpoint)
     final = published.open_final(folder)
     _check_system(system, final)
@@ -162,7 +164,7 @@ def _bridge_entries(part: Part, own: Mapping[str, tuple[int, ...]]) -> list[Entr
 
 def _tokenizer(system: System, base: language.BaseModel, rows: int) -> PreTrainedTokenizerFast:
     """Open the base model's tokenizer and add the tokens whose rows the adapter brought."""
-    made = language.open_tokenizer(base.folder)
+    made = open_tokenizer(base.folder)
     added = rows - int(base.config.vocab_size)
     tokens = system.added_tokens[len(system.added_tokens) - added :]
     if added and (added > len(system.added_tokens) or len(made) != base.config.vocab_size):
@@ -281,7 +283,7 @@ def _write(
 ) -> Report:
     adapter = checkpoint.adapter
     kept = [] if adapter is None or not options.keep_adapter else language.adapter_entries(adapter)
-    with writing.whole_folder(options.out) as scratch:
+    with whole_folder(options.out) as scratch:
         writing.check_room(scratch, [*entries, *kept], options.dtype)
         config.save_pretrained(scratch)
         processor.save_pretrained(scratch)

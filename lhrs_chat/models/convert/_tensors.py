@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import pickle
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from lhrs_chat.errors import WeightsError
@@ -22,10 +20,6 @@ log = logging.getLogger(__name__)
 
 _MAPPED_BYTES = 32 << 20  # how much of a mapped .pt file may stay in memory before it is opened anew
 _FLOATS = {"F64", "F32", "F16", "BF16"}
-SENSELESS = (  # what transformers and torch raise at a configuration whose values make no model
-    *(StrictDataclassError, ValueError, TypeError, KeyError, IndexError, AttributeError),
-    *(ArithmeticError, RuntimeError, OSError),
-)
 
 
 @dataclass(frozen=True)
@@ -253,23 +247,3 @@ def refuse_part(what: str, wanted: Mapping[str, tuple[int, ...]], have: Mapping[
             allowed="exactly the tensors that its configuration asks for",
             next_step="check that checkpoint, base model, tower and options belong together",
         )
-
-
-def first_line(error: Exception) -> str:
-    """Say an error in one line, with its kind."""
-    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        WeightsError: the file is missing or holds no object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{path.name} cannot be read", found=f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path.name} holds no object", found=f"{path}: {type(content).__name__}")
-    return content

@@ -12,8 +12,9 @@ from transformers import AutoModel, CLIPVisionConfig, SiglipVisionConfig
 
 from lhrs_chat.errors import WeightsError
 from lhrs_chat.models.convert._checkpoint import Part
-from lhrs_chat.models.convert._tensors import SENSELESS, Entry, first_line, read_json, refuse_part
+from lhrs_chat.models.convert._tensors import Entry, refuse_part
 from lhrs_chat.models.processing import RESAMPLES, LhrsImageProcessor
+from lhrs_chat.models.strict import SENSELESS, first_line, read_json
 
 PUBLISHED = "encoder.vision_model."
 OURS = "encoder.tower."

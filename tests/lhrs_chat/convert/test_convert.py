@@ -395,8 +395,8 @@ def test_rule_of_the_taps_is_the_preset_at_the_published_depth(system, module):
     assert list(module.taps(encoder["vision_config"]["num_hidden_layers"])) == encoder["taps"]
 
 
-def test_every_converter_has_its_preset():
-    assert {name.replace("_", "-") for name in CONVERTERS.names()} == set(checkpoints.SYSTEMS)
+def test_every_converter_of_a_chat_system_has_its_preset():
+    assert {name.replace("_", "-") for name in CONVERTERS.names()} - {"clip"} == set(checkpoints.SYSTEMS)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

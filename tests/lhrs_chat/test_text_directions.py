@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lhrs_chat.corruptions import CORRUPTIONS, rewrite_directions
+from lhrs_chat.corruptions import CORRUPTIONS, Motion
 from lhrs_chat.schema import Box
+from lhrs_chat.text.directions import rewrite_directions
 
 SINGLE = ["top", "left", "bottom", "right", "topmost", "leftmost", "left-most", "uppermost", "upwards", "rightward"]
 COMPASS = ["north", "eastern", "southerly", "westward", "northernmost", "southeast", "north-west", "south western"]
@@ -15,6 +16,7 @@ CORNERS = ["upper left", "lower-right", "top left", "bottom-right", "left upper"
 PHRASES = [
     *("the lake to the left of the road", "a house above the river", "a pier below the bridge", "boats right of it"),
     *("the upper part", "a lower half", "the left-hand side", "an eastern road", "a northern road", "left/right"),
+    *("in the upper middle", "the middle left", "Lower middle", "middle right"),
     *("runs horizontally", "a vertical line", "from left to right", "the upper and lower edge", "north-south"),
 ]
 FILLERS = [
@@ -49,6 +51,14 @@ def test_turns_add_up(text: str, turns: int) -> None:
     assert stepwise == text
 
 
+@given(sentences(), st.integers(0, 3))
+def test_a_mirror_undoes_itself(text: str, turns: int) -> None:
+    """Any turned mirror is a mirror about another line, and twice the same mirror is nothing."""
+    once = rewrite_directions(text, turns, mirrored=True)
+    assert rewrite_directions(once, turns, mirrored=True) == text
+    assert rewrite_directions(rewrite_directions(text, 0, mirrored=True), turns) == once
+
+
 @given(st.text(max_size=200), st.integers(-5, 5))
 def test_any_text_is_taken(text: str, turns: int) -> None:
     assert rewrite_directions(text, 4) == text
@@ -72,6 +82,8 @@ def test_any_text_is_taken(text: str, turns: int) -> None:
         ("on the left hand side", "on the lower side"),
         ("an upper corner and an eastern road", "a left-hand corner and a northern road"),
         ("Lower", "Right-hand"),
+        ("in the upper middle", "in the middle left"),
+        ("Middle right of the picture", "Upper middle of the picture"),
         ("in the upper, lower or middle part", "in the left-hand, right-hand or middle part"),
         ("to the left of the tile roof", "below the tile roof"),
         ("It is arranged vertically", "It is arranged horizontally"),
@@ -82,6 +94,21 @@ def test_any_text_is_taken(text: str, turns: int) -> None:
 )
 def test_one_turn(text: str, once: str) -> None:
     assert rewrite_directions(text, 1) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "left_right", "top_bottom"),
+    [
+        ("the UPPER Right corner", "the UPPER Left corner", "the LOWER Right corner"),
+        ("north-east of the lake", "north-west of the lake", "south-east of the lake"),
+        ("to the left of the road", "to the right of the road", "to the left of the road"),
+        ("above the road", "above the road", "below the road"),
+        ("a vertical line on the eastern edge", "a vertical line on the western edge", None),
+    ],
+)
+def test_mirrors(text: str, left_right: str, top_bottom: str | None) -> None:
+    assert rewrite_directions(text, 0, mirrored=True) == left_right
+    assert rewrite_directions(text, 2, mirrored=True) == (top_bottom or text)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +157,19 @@ def test_words_agree_with_pixels(turns: int, x: int, y: int) -> None:
     assert moved is not None
     assert motion.text(place(box, (200, 100))) == place(moved, motion.moved_size_px)
     assert motion.text(compass(box, (200, 100))) == compass(moved, motion.moved_size_px)
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+@pytest.mark.parametrize("x", [10, 95, 180])
+@pytest.mark.parametrize("y", [5, 45, 90])
+def test_mirrored_words_agree_with_pixels(turns: int, x: int, y: int) -> None:
+    affine = (-1.0, 0.0, 200.0, 0.0, 1.0, 0.0) if turns == 0 else (1.0, 0.0, 0.0, 0.0, -1.0, 100.0)
+    motion = Motion((200, 100), (200, 100), affine, turns, mirrored=True)
+    box = Box((x, y, x + 10, y + 5), "pixel")
+    moved = motion.box(box)
+    assert moved is not None
+    assert motion.text(place(box, (200, 100))) == place(moved, (200, 100))
+    assert motion.text(compass(box, (200, 100))) == compass(moved, (200, 100))
 
 
 def thirds(box: Box, size_px: tuple[int, int]) -> tuple[int, int]:

@@ -1,10 +1,11 @@
-"""Words about directions, turned together with a picture.
+"""Words about directions, turned and mirrored together with a picture.
 
 A word has one partner for each quarter turn, so that four single turns give the text back:
 
 - left, bottom, right, top; leftmost, left-most, leftward, leftwards and their likes
 - "to the left of" and "below"; "left of", whose partner is "lower down than"
 - upper and lower, whose partners are left-hand and right-hand
+- ninths of the picture: "upper middle", "middle left"
 - corners: "upper left", "top-right", "left bottom", "north-east", "southwestern", "NE"
 - north, west, south and east, also with -ern, -erly, -ward, -wards, -bound and -ernmost
 - horizontal and vertical, which change places
@@ -23,8 +24,17 @@ What does not speak of places in the picture stays as it is:
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 Circle = tuple[str, str, str, str]
+
+
+class Step(NamedTuple):
+    """What was done to the picture: mirrored left to right or not, then turned counter-clockwise."""
+
+    turns: int
+    mirrored: bool
+
 
 # Counter-clockwise: a quarter turn makes each word the next one, and the last one the first.
 WORDS: tuple[Circle, ...] = (
@@ -36,6 +46,7 @@ WORDS: tuple[Circle, ...] = (
     ("horizontal", "vertical", "horizontal", "vertical"),
     ("horizontally", "vertically", "horizontally", "vertically"),
 )
+MIDDLES: Circle = ("upper middle", "middle left", "lower middle", "middle right")
 HALVES: Circle = ("upper", "left-hand", "lower", "right-hand")
 RELATIONS: Circle = ("above", "to the left of", "below", "to the right of")
 BARE_RELATIONS: Circle = ("higher up than", "left of", "lower down than", "right of")
@@ -100,60 +111,67 @@ PATTERN = re.compile(
     rf"|(?P<compass>{_one_of(COMPASS)}){ENDING.format('ending')}"
     rf"|(?P<relation>{_one_of(RELATIONS)})(?= \w)(?!{IMAGE})(?!{NO_THING})"
     rf"|(?<!the )(?<!on )(?<!at )(?<!in )(?<!to )(?P<bare>{_one_of(BARE_RELATIONS)})(?= \w)(?!{IMAGE})"
+    rf"|(?P<middle>{_one_of(MIDDLES)})"
     rf"|(?P<half>\A{HALF}(?=\W*\Z)|(?<=the ){HALF}(?! than| the)|{HALF}(?={PART}|{OTHER_HALF}))"
     rf"|(?P<word>{_one_of(tuple(word for circle in WORDS for word in circle))})"
     rf")(?!\w)",
     re.IGNORECASE,
 )
-CIRCLE_OF = {word: circle for circle in (*WORDS, HALVES, RELATIONS, BARE_RELATIONS, COMPASS) for word in circle}
+CIRCLE_OF = {
+    word: circle for circle in (*WORDS, MIDDLES, HALVES, RELATIONS, BARE_RELATIONS, COMPASS) for word in circle
+}
 PAIRS_OF = {pair: pairs for pairs in PAIRS for pair in pairs}
 
 
-def rewrite_directions(text: str, quarter_turns: int) -> str:
+def rewrite_directions(text: str, quarter_turns: int, *, mirrored: bool = False) -> str:
     """Rewrite a text about a picture so that it is true of the turned picture.
 
     Args:
         text: a question, an answer or a choice, in English.
         quarter_turns: how often the picture was turned by 90 degrees counter-clockwise; negative is clockwise.
+        mirrored: whether left and right changed places before that. Top and bottom changed places where the picture
+            was mirrored and made two quarter turns.
 
     Returns:
         The text with the words about directions exchanged, upper and lower case kept; "a" and "an" follow.
     """
-    turns = quarter_turns % 4
-    return PATTERN.sub(lambda match: _turned(match, turns), text) if turns else text
+    step = Step(quarter_turns % 4, mirrored)
+    return text if step == Step(0, False) else PATTERN.sub(lambda match: _turned(match, step), text)
 
 
-def _turned(match: re.Match[str], turns: int) -> str:
+def _turned(match: re.Match[str], step: Step) -> str:
     found = match.groupdict(default="")
     if found["idiom"]:
         return match.group()
     if found["v"]:
-        vertical, horizontal = _corner(found["v"], found["h"], turns)
+        vertical, horizontal = _corner(found["v"], found["h"], step)
         made = vertical + found["v_h"] + horizontal
     elif found["v2"]:
-        vertical, horizontal = _corner(found["v2"], found["h2"], turns)
+        vertical, horizontal = _corner(found["v2"], found["h2"], step)
         made = horizontal + found["h_v"] + vertical
     elif found["ns"]:
-        vertical, horizontal = _corner(found["ns"], found["ew"], turns)
+        vertical, horizontal = _corner(found["ns"], found["ew"], step)
         made = vertical + found["ns_ew"] + horizontal + found["corner_ending"]
     elif found["n"]:
-        return found["article"] + "".join(_corner(found["n"], found["e"], turns))
+        return found["article"] + "".join(_corner(found["n"], found["e"], step))
     else:
-        single = ("compass", "relation", "bare", "half", "word")
-        made = _word(next(found[kind] for kind in single if found[kind]), turns) + found["ending"]
+        single = ("compass", "relation", "bare", "middle", "half", "word")
+        made = _word(next(found[kind] for kind in single if found[kind]), step) + found["ending"]
     return _article(found["article"], made) + made
 
 
-def _word(word: str, turns: int) -> str:
+def _word(word: str, step: Step) -> str:
     plain = word.lower().replace("t hand", "t-hand")
     circle = CIRCLE_OF[plain]
-    return _cased(word, circle[(circle.index(plain) + turns) % 4])
+    place = circle.index(plain)
+    return _cased(word, circle[(step.turns + (-place if step.mirrored else place)) % 4])
 
 
-def _corner(vertical: str, horizontal: str, turns: int) -> tuple[str, str]:
+def _corner(vertical: str, horizontal: str, step: Step) -> tuple[str, str]:
     pair = (vertical.lower(), horizontal.lower())
     pairs = PAIRS_OF[pair]
-    turned = pairs[(pairs.index(pair) + turns) % 4]
+    place = pairs.index(pair)
+    turned = pairs[(step.turns + (3 - place if step.mirrored else place)) % 4]
     return _cased(vertical, turned[0]), _cased(horizontal, turned[1])
 
 

@@ -1,0 +1,1 @@
+"""Readers of published file formats, one file each: rows as they were published, checked, without opening pictures."""
