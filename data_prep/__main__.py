@@ -1,41 +1,65 @@
-"""`python -m data_prep VERB`: nano (facts and questions for lhrs-nano), probe (its held-out questions)."""
+"""`python -m data_prep VERB`: the verbs are the files of the folder `verbs`."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
 from lhrs_chat.errors import LhrsError
+from lhrs_chat.plugins import nearest
+
+from .verbs import VERBS
+
+USER_ERROR = 2
+INTERRUPTED = 130
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a verb and return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep", description="Make data.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    nano = verbs.add_parser("nano", help="facts and questions that lhrs-nano learns from")
-    nano.add_argument("--out", type=Path, default=Path("runs/nano/data"), help="folder to write (default: %(default)s)")
-    nano.add_argument("--shared", type=Path, help="folder of real data sets (default: LHRS_CHAT_SHARED_DATA)")
-    nano.add_argument("--synthetic", type=int, default=5000, help="procedural scenes (default: %(default)s)")
-    probe = verbs.add_parser("probe", help="the held-out questions of nano_probe")
-    probe.add_argument("--data", type=Path, default=Path("runs/nano/data"), help="what `nano` wrote")
-    probe.add_argument("--out", type=Path, default=Path("runs/nano/probe"), help="folder to write")
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+    for name in ("lhrs_chat", __package__):
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
-        if args.verb == "nano":
-            from .nano import build
-
-            build(args.out, args.shared, args.synthetic)
-        else:
-            from .probe import build as build_probe
-
-            build_probe(args.data, args.out)
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except LhrsError as error:
         sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+        return USER_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `python -m data_prep sources | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written: the machine's, but the user's to mend
+        sys.stderr.write(f"error: {error.strerror or 'input or output failed'}\n  found: {error.filename or error}\n")
+        return USER_ERROR
+
+
+def _dispatch(words: list[str]) -> int:
+    names = VERBS.names()
+    if not words or words[0].startswith("-"):
+        _top_parser(names).parse_args(words or ["--help"])
+    if words[0] not in names:
+        raise LhrsError("no such verb", found=words[0], allowed=", ".join(names), next_step=nearest(words[0], names))
+    verb = VERBS.get(words[0])
+    parser = argparse.ArgumentParser(prog=f"python -m data_prep {words[0]}", description=f"{verb.help}.")
+    verb.add_arguments(parser)
+    return verb.run(parser.parse_intermixed_args(words[1:]))
+
+
+def _top_parser(names: list[str]) -> argparse.ArgumentParser:
+    width = max(len(name) for name in names)
+    lines = [f"  {name:<{width}}  {VERBS.get(name).help}" for name in names]
+    return argparse.ArgumentParser(
+        prog="python -m data_prep",
+        usage="python -m data_prep VERB ...",
+        description="Make training data.",
+        epilog="verbs:\n" + "\n".join(lines) + "\n\n`python -m data_prep VERB --help` tells the options of a verb.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 if __name__ == "__main__":

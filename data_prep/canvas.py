@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -25,7 +26,7 @@ COVERS = (
 THINGS = ("building", "ship", "airplane", "storage tank", "car")
 CODE = {cover: code for code, cover in enumerate(COVERS)}
 SUPERSAMPLING = 2
-_NO_COVER = 255
+NO_COVER = 255  # the code of a pixel whose cover is not told
 
 Colour = tuple[float, float, float]  # red, green, blue, 0 to 1
 Polygon = list[tuple[float, float]]  # x, y in pixels of the picture
@@ -50,6 +51,11 @@ def disk(x: float, y: float, radius: float, corners: int = 20) -> Polygon:
     return [(x + radius * math.cos(i * step), y + radius * math.sin(i * step)) for i in range(corners)]
 
 
+def crown_of(x: float, y: float, radius: float) -> Polygon:
+    """Outline of the crown of a single tree."""
+    return disk(x, y, radius, 9)
+
+
 def swept(shape: Polygon, dx: float, dy: float) -> Polygon:
     """Convex hull of a convex shape and its copy moved by (dx, dy): the shadow of a prism (monotone chain)."""
     points = sorted({*shape, *((x + dx, y + dy) for x, y in shape)})
@@ -67,6 +73,19 @@ def swept(shape: Polygon, dx: float, dy: float) -> Polygon:
 
 def _turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> float:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+@lru_cache(maxsize=4)
+def _grid(size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each pixel, (H, W) float32 each; shared by all canvases of one size, so not to be changed."""
+    rows, columns = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
+
+
+def planes(colours: np.ndarray) -> np.ndarray:
+    """`colours`: (3, H, W), seen as (H, W, 3). With a plane for each channel arithmetic is several times faster."""
+    return colours.transpose(1, 2, 0)
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,25 @@ class Thing:
     area_px: float
 
 
+@dataclass(frozen=True)
+class Tree:
+    """A single tree: centre and radius of its crown in pixels."""
+
+    x: float
+    y: float
+    radius: float
+    height_m: float
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Closed forest as it was painted: where (None is everywhere), its lit canopy (H, W), the width of its crowns."""
+
+    where: np.ndarray | None
+    canopy: np.ndarray
+    crown_m: float
+
+
 @dataclass
 class Canvas:
     """A square scene while it is drawn. Lengths are in pixels unless their name says metres."""
@@ -106,26 +144,51 @@ class Canvas:
     gsd_m: float
     sun: Sun
     things: list[Thing] = field(default_factory=list)
+    trees: list[Tree] = field(default_factory=list)
+    stands: list[Stand] = field(default_factory=list)
     tree_px: float = 0.0
 
     def __post_init__(self) -> None:
         side = self.size_px * SUPERSAMPLING
-        self.rgb: np.ndarray = np.zeros((self.size_px, self.size_px, 3), dtype=np.float32)
+        self.rgb: np.ndarray = planes(np.zeros((3, self.size_px, self.size_px), dtype=np.float32))
         self.cover: np.ndarray = np.zeros((self.size_px, self.size_px), dtype=np.uint8)
         self.shadow: np.ndarray = np.zeros((self.size_px, self.size_px), dtype=np.float32)
         self.solid: np.ndarray = np.zeros((self.size_px, self.size_px), dtype=np.float32)
         self.ids: np.ndarray = np.zeros((self.size_px, self.size_px), dtype=np.int32)
         self._ground = Image.new("RGBA", (side, side))
-        self._ground_cover = Image.new("L", (side, side), _NO_COVER)
+        self._ground_cover = Image.new("L", (side, side), NO_COVER)
         self._objects = Image.new("RGBA", (side, side))
         self._shadows = Image.new("L", (side, side))
         self._id_image = Image.new("I", (side, side))
+        self._take_pens()
+        self.y, self.x = _grid(self.size_px)
+
+    def _take_pens(self) -> None:
         self._ground_pen = ImageDraw.Draw(self._ground)
         self._ground_cover_pen = ImageDraw.Draw(self._ground_cover)
         self._object_pen = ImageDraw.Draw(self._objects)
         self._shadow_pen = ImageDraw.Draw(self._shadows)
         self._id_pen = ImageDraw.Draw(self._id_image)
-        self.y, self.x = np.mgrid[0 : self.size_px, 0 : self.size_px].astype(np.float32)
+
+    def copy(self, rng: np.random.Generator) -> Canvas:
+        """A canvas with the same drawing, to go on from with another generator."""
+        other = Canvas(rng, self.size_px, self.gsd_m, self.sun, [*self.things], [*self.trees], [*self.stands])
+        other.tree_px = self.tree_px
+        for name in (
+            "cover",
+            "shadow",
+            "solid",
+            "ids",
+            "_ground",
+            "_ground_cover",
+            "_objects",
+            "_shadows",
+            "_id_image",
+        ):
+            setattr(other, name, getattr(self, name).copy())
+        other.rgb[:] = self.rgb
+        other._take_pens()
+        return other
 
     def px(self, metres: float) -> float:
         """Metres on the ground as pixels."""
@@ -175,19 +238,23 @@ class Canvas:
             only: what was drawn shows on this cover alone (wakes stay on the water).
             spare: this cover hides what was drawn.
         """
-        layer = np.asarray(self._ground.reduce(SUPERSAMPLING), dtype=np.float32) / 255
-        drawn = np.asarray(self._ground_cover)[1::SUPERSAMPLING, 1::SUPERSAMPLING]
+        box = _whole_pixels(self._ground)
+        if box is None:
+            return
+        window, layer = _reduced(self._ground, box)
+        drawn = np.asarray(self._ground_cover.crop(box))[1::SUPERSAMPLING, 1::SUPERSAMPLING]
+        rgb, cover = self.rgb[window], self.cover[window]
         alpha, colours = layer[..., 3:], layer[..., :3]
-        shown = drawn != _NO_COVER
+        shown = drawn != NO_COVER
         if only or spare:
-            allowed = self.cover == CODE[only] if only else self.cover != CODE[spare]
+            allowed = cover == CODE[only] if only else cover != CODE[spare]
             alpha, shown = alpha * allowed[..., None], shown & allowed
         if texture is not None:
-            colours = colours * (1 + strength * texture)[..., None]
-        self.rgb += alpha * (colours - self.rgb)
-        self.cover = np.where(shown, drawn, self.cover).astype(np.uint8)
-        self._ground.paste((0, 0, 0, 0), (0, 0, *self._ground.size))
-        self._ground_cover.paste(_NO_COVER, (0, 0, *self._ground.size))
+            colours = colours * (1 + strength * texture[window])[..., None]
+        rgb += alpha * (colours - rgb)
+        cover[shown] = drawn[shown]
+        self._ground.paste((0, 0, 0, 0), box)
+        self._ground_cover.paste(NO_COVER, box)
 
     # -- things ---------------------------------------------------------------------------------------------------
 
@@ -234,28 +301,33 @@ class Canvas:
     def tree(self, x: float, y: float, radius: float, colour: Colour) -> None:
         """Add a single tree: it stands on its cover and is no thing of its own, but hides what is below."""
         height_m = max(2.0, radius * self.gsd_m * 1.6)
-        crown = disk(x, y, radius, 9)
+        crown = crown_of(x, y, radius)
         self.shade(disk(x, y, radius * 0.9, 8), height_m * 0.8)
         self._id_pen.polygon([(a * SUPERSAMPLING, b * SUPERSAMPLING) for a, b in crown], fill=0)
         sx, sy = self.sun.towards
         lit = disk(x + sx * radius * 0.25, y + sy * radius * 0.25, radius * 0.6, 7)
         bright = (colour[0] * 1.35, colour[1] * 1.35, colour[2] * 1.3)
         self.draw(((crown, colour), (lit, bright)))
+        self.trees.append(Tree(x, y, radius, height_m))
         if 0 <= x < self.size_px and 0 <= y < self.size_px:
             self.tree_px += math.pi * radius * radius
 
     def finish(self, texture: np.ndarray, strength: float = 0.05, darkness: float = 0.6) -> None:
         """Merge shadows and things into the picture and set the cover of buildings."""
-        self.shadow = np.asarray(self._shadows.reduce(SUPERSAMPLING), dtype=np.float32) / 255
-        tint = np.array([1.0, 0.97, 0.88], dtype=np.float32) * darkness
-        self.rgb *= 1 - self.shadow[..., None] * tint
-        layer = np.asarray(self._objects.reduce(SUPERSAMPLING), dtype=np.float32) / 255
-        self.solid = layer[..., 3]
-        colours = layer[..., :3] * (1 + strength * texture)[..., None]
-        self.rgb += layer[..., 3:] * (colours - self.rgb)
-        self.ids = np.asarray(self._id_image)[1::SUPERSAMPLING, 1::SUPERSAMPLING]
-        is_building = np.array([False, *(thing.label == "building" for thing in self.things)])
-        self.cover = np.where(is_building[self.ids], CODE["building"], self.cover).astype(np.uint8)
+        if self._shadows.getbbox() is not None:
+            self.shadow = np.asarray(self._shadows.reduce(SUPERSAMPLING), dtype=np.float32) / 255
+            tint = np.array([1.0, 0.97, 0.88], dtype=np.float32) * darkness
+            self.rgb *= 1 - self.shadow[..., None] * tint
+        box = _whole_pixels(self._objects)
+        if box is not None:
+            window, layer = _reduced(self._objects, box)
+            self.solid[window] = layer[..., 3]
+            rgb, colours = self.rgb[window], layer[..., :3] * (1 + strength * texture[window])[..., None]
+            rgb += layer[..., 3:] * (colours - rgb)
+        if self.things:
+            self.ids = np.asarray(self._id_image)[1::SUPERSAMPLING, 1::SUPERSAMPLING]
+            is_building = np.array([False, *(thing.label == "building" for thing in self.things)])
+            self.cover[is_building[self.ids]] = CODE["building"]
         np.clip(self.rgb, 0, 1, out=self.rgb)
 
     def visible(self, index: int) -> tuple[tuple[float, float, float, float] | None, int]:
@@ -267,6 +339,22 @@ class Canvas:
             return None, 0
         box = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
         return (float(box[0]), float(box[1]), float(box[2]), float(box[3])), int(mask.sum())
+
+
+def _whole_pixels(drawn: Image.Image) -> tuple[int, int, int, int] | None:
+    """Box of what was drawn on a layer, in its own pixels and grown to whole pixels of the picture."""
+    box = drawn.getbbox()
+    if box is None:
+        return None
+    step = SUPERSAMPLING
+    return box[0] // step * step, box[1] // step * step, -(-box[2] // step) * step, -(-box[3] // step) * step
+
+
+def _reduced(drawn: Image.Image, box: tuple[int, int, int, int]) -> tuple[tuple[slice, slice], np.ndarray]:
+    """Window of the picture below `box`, and the layer there: (h, w, 4), 0 to 1."""
+    left, top, right, bottom = (side // SUPERSAMPLING for side in box)
+    layer = np.asarray(drawn.reduce(SUPERSAMPLING, box)).transpose(2, 0, 1).astype(np.float32, order="C") / 255
+    return (slice(top, bottom), slice(left, right)), planes(layer)
 
 
 def _rgba(colour: Colour) -> tuple[int, int, int, int]:

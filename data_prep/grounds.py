@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Canvas, Colour
+from .canvas import Canvas, Colour, Stand, planes
 from .textures import crowns, line, relief, texture
 
 _CLIMATES: dict[str, dict[str, tuple[Colour, ...]]] = {
@@ -51,6 +52,9 @@ _ROADS: tuple[Colour, ...] = ((0.34, 0.34, 0.35), (0.46, 0.46, 0.46), (0.56, 0.5
 _PAVEMENTS: tuple[Colour, ...] = ((0.36, 0.36, 0.38), (0.50, 0.50, 0.50), (0.66, 0.65, 0.62), (0.75, 0.72, 0.67))
 
 
+Painter = Callable[[Canvas, "Palette", np.ndarray | None], None]
+
+
 def pick(rng: np.random.Generator, colours: tuple[Colour, ...], jitter: float = 0.03) -> Colour:
     """Take one colour, a little lighter or darker and a little off in hue."""
     base = np.array(colours[int(rng.integers(len(colours)))])
@@ -92,10 +96,10 @@ class Palette:
 
 def coloured(colour: Colour, shade: np.ndarray, tint: np.ndarray | None = None, amount: float = 0.0) -> np.ndarray:
     """A colour as bright as `shade`: (H, W), 1 = unchanged; `tint`: (H, W) moves it between warm and cool."""
-    colours = np.asarray(colour, dtype=np.float32) * shade[..., None].astype(np.float32)
+    colours = np.asarray(colour, dtype=np.float32)[:, None, None] * shade.astype(np.float32)
     if tint is not None:
-        colours += (amount * tint)[..., None].astype(np.float32) * np.array([0.5, 0.15, -0.35], dtype=np.float32)
-    return colours
+        colours += (amount * tint).astype(np.float32) * np.array([[[0.5]], [[0.15]], [[-0.35]]], dtype=np.float32)
+    return planes(colours)
 
 
 def edge(distance_px: np.ndarray, softness_px: float = 1.0) -> np.ndarray:
@@ -148,12 +152,15 @@ def forest(canvas: Canvas, palette: Palette, where: np.ndarray | None = None) ->
     """Closed canopy: crowns of 5 to 12 m lit from the sun, stands of different kinds."""
     rng, size = canvas.rng, canvas.size_px
     stands = relief(rng, size, rng.uniform(2, 4), 3)
-    crown_px = canvas.px(rng.uniform(5, 12))
+    crown_m = rng.uniform(5, 12)
+    crown_px = canvas.px(crown_m)
     if crown_px >= 2.2:
         canopy = crowns(rng, size, crown_px, canvas.sun.towards)
         shade = 1 + rng.uniform(0.22, 0.36) * canopy + 0.06 * stands + 0.04 * texture(rng, size, "grain")
     else:
-        shade = 1 + 0.10 * texture(rng, size, "grain") + 0.08 * stands + 0.05 * texture(rng, size, "soil")
+        canopy = texture(rng, size, "grain")
+        shade = 1 + 0.10 * canopy + 0.08 * stands + 0.05 * texture(rng, size, "soil")
+    canvas.stands.append(Stand(where, canopy, crown_m))
     colours = coloured(palette.forest, np.clip(shade, 0.25, 2.2), stands, 0.02)
     canvas.fill("forest", colours, where)
 
@@ -199,7 +206,7 @@ def fields(canvas: Canvas, palette: Palette, where: np.ndarray | None = None) ->
     along = np.where(rng.random(n)[parcel] < 0.5, u, v)
     stripes = np.sin(2 * math.pi * along / row_px[parcel]) * strength[parcel]
     shade = 1 + stripes + 0.05 * texture(rng, size, "soil") + 0.03 * texture(rng, size, "grain")
-    picture = (colours[parcel] * shade[..., None]).astype(np.float32)
+    picture = planes(np.stack([channel[parcel] * shade for channel in colours.T]).astype(np.float32))
     border_px = canvas.px(rng.uniform(1.5, 5))
     if border_px > 0.35:
         border = edge(border_px / 2 - np.minimum(side_u, side_v), 1.0)[..., None] * rng.uniform(0.3, 0.9)

@@ -79,10 +79,14 @@ def cut(kind: Kind, origin: tuple[int, int], size_px: int) -> np.ndarray:
     if size_px <= TILE_PX:
         row, column = origin[0] % TILE_PX, origin[1] % TILE_PX
         return _doubled(kind)[row : row + size_px, column : column + size_px]
-    tile_ = tile(kind)
-    rows = (origin[0] + np.arange(size_px)) % TILE_PX
-    columns = (origin[1] + np.arange(size_px)) % TILE_PX
-    return tile_[rows[:, None], columns[None, :]]
+    return _repeated(tile(kind), origin, size_px)
+
+
+def _repeated(values: np.ndarray, origin: tuple[int, int], size_px: int) -> np.ndarray:
+    """A square window of a periodic tile that is larger than the tile."""
+    rolled = np.roll(values, (-origin[0], -origin[1]), axis=(0, 1))
+    times = -(-size_px // TILE_PX)
+    return np.tile(rolled, (times, times))[:size_px, :size_px]
 
 
 def resized(
@@ -125,10 +129,11 @@ def _lit_canopy(rng: np.random.Generator, size_px: int, crown_px: float, sun: tu
     zoom = max(crown_px / CROWN_PX, 0.12)
     window_px = max(4, round(size_px / zoom))
     origin = (int(rng.integers(TILE_PX)), int(rng.integers(TILE_PX)))
-    towards = (origin[0] + round(3 * sun[1]), origin[1] + round(3 * sun[0]))
-    dome = cut("crown", origin, window_px)
-    lit = dome - cut("crown", towards, window_px)
-    return resized(0.6 * np.minimum(dome, 0.8) + 0.75 * lit, size_px, smooth=False)
+    side_px = min(window_px, TILE_PX)
+    dome = cut("crown", origin, side_px)
+    lit = dome - cut("crown", (origin[0] + round(3 * sun[1]), origin[1] + round(3 * sun[0])), side_px)
+    canopy = 0.6 * np.minimum(dome, 0.8) + 0.75 * lit
+    return resized(canopy if window_px == side_px else _repeated(canopy, (0, 0), window_px), size_px, smooth=False)
 
 
 def relief(rng: np.random.Generator, size_px: int, cells: float, octaves: int = 3, gain: float = 0.5) -> np.ndarray:
@@ -155,3 +160,14 @@ def line(rng: np.random.Generator, size_px: int, waves: float, octaves: int = 2)
             total += weight * rng.normal() * np.sin(2 * np.pi * (at * waves * rng.uniform(0.6, 1.4) + rng.random()))
         waves, weight = waves * 2.1, weight * 0.45
     return normalised(total)
+
+
+def blurred(values: np.ndarray, weight: float) -> np.ndarray:
+    """Spread points a little: each pixel of `values`, (H, W, ...), gives `weight` to its neighbours along both axes."""
+    for axis in (0, 1):
+        lines = np.moveaxis(values, axis, 0)
+        beside = np.empty_like(lines)
+        beside[1:-1] = lines[:-2] + lines[2:]
+        beside[0], beside[-1] = lines[0] + lines[1], lines[-2] + lines[-1]
+        values = (1 - 2 * weight) * values + weight * np.moveaxis(beside, 0, axis)
+    return np.asarray(values)

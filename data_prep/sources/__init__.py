@@ -1,4 +1,4 @@
-"""Sources of facts: each file of this folder defines `SOURCE`, and its name is the source's name."""
+"""Sources of rows, of facts or of instructions: each file of this folder defines `SOURCE`; its name is the source's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.plugins import Folder
+from lhrs_chat.samples import Reject, refuse
 from lhrs_chat.schema import Sample
 
 SPLITS = ("train", "val", "test")
@@ -22,12 +23,15 @@ class SourceOptions:
         seed: of everything a source draws at random.
         size_px: side of the square pictures of a source that makes or cuts them.
         split: only scenes of this split; None takes all.
+        reject: called with the place (file and row) and the reason of each row that cannot be read, which is then
+            left out; by default the first one stops the reading.
     """
 
     count: int | None = None
     seed: int = 0
     size_px: int = 224
     split: str | None = None
+    reject: Reject = refuse
 
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 0:
@@ -47,11 +51,14 @@ class Source:
     Args:
         licence: what the rows may be used under, an SPDX name or a short sentence.
         read: takes the folder of the data (None for a source that needs none) and the options;
-            yields rows with the task `facts` and no messages.
+            yields rows of facts (the task `facts`, no messages), or, where the set is one of conversations,
+            instructions as they were published.
+        needs: the files that its folder holds, in a few words.
     """
 
     licence: str
     read: Callable[[Path | None, SourceOptions], Iterator[Sample]]
+    needs: str = "no folder"
 
 
 SOURCES: Folder[Source] = Folder(__name__, "SOURCE", Source)

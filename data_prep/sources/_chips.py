@@ -16,12 +16,14 @@ from PIL import Image as PilImage
 from rasterio.warp import transform_bounds
 
 from lhrs_chat.errors import DataError
+from lhrs_chat.geo.reference import part_of
 from lhrs_chat.geo.stretch import PERCENTILES, limits, to_uint8
 from lhrs_chat.schema import Box, Georef, Image, Mask, Number, Sample, Targets
 
 from . import SourceOptions
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the frame
+NEEDS = "annotations.jsonl, and the pictures that it names"
 TRAIN_SHARE = 0.55  # of a frame's width, from the left
 TEST_FROM = 0.65  # the strip between the two belongs to neither
 WHOLE = 0.9  # a box with this share of its area inside a chip counts as whole
@@ -230,9 +232,7 @@ def chip_image(frame: Frame, window: Window, size_px: int) -> Image:
     gsd_m = None
     if frame.georef is not None:
         scale = (window[2] - window[0]) / size_px
-        a, b, c, d, e, f = frame.georef.transform
-        moved = (a * scale, b * scale, c + a * window[0] + b * window[1])
-        georef = Georef(frame.georef.crs, (*moved, d * scale, e * scale, f + d * window[0] + e * window[1]))
+        georef = part_of(frame.georef, window[0], window[1], scale)
         gsd_m = ground_px_m(georef)
     return Image(
         array=cut(frame.rgb, window, size_px),

@@ -44,4 +44,4 @@ def _sample(root: Path, row: dict[str, Any], presence: _aid_words.Presence) -> S
     return _chips.whole_picture(root, row, "aid_rsicd", LICENCE, targets, meta)
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

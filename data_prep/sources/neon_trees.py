@@ -95,4 +95,4 @@ def _georef(path: Path) -> Georef | None:
         return Georef(crs, tuple(opened.transform)[:6]) if crs else None
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

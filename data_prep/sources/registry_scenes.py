@@ -253,4 +253,4 @@ def footprints(path: Path, frame: _chips.Frame) -> tuple[list[Box], np.ndarray]:
     return boxes, np.zeros((height, width), dtype=bool) if mask is None else mask
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, "no folder: it fetches Python packages (a folder given is where they go)")

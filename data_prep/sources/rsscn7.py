@@ -41,4 +41,4 @@ def _sample(root: Path, row: dict[str, object]) -> Sample:
     return _chips.whole_picture(root, row, "rsscn7", LICENCE, Targets(labels=(label,)), meta)
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

@@ -98,4 +98,4 @@ def _chip(
     )
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

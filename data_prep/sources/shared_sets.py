@@ -53,4 +53,4 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     yield from _chips.take(_chips.in_turn(readers), options)
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, "the folders of the small real sets; or the variable LHRS_CHAT_SHARED_DATA names it")

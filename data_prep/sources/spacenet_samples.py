@@ -78,4 +78,4 @@ def building_chips(
             )
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

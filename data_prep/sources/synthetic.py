@@ -2,153 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from lhrs_chat.errors import DataError
-from lhrs_chat.schema import Box, Image, Mask, Number, Sample, Targets
+from lhrs_chat.schema import Sample
 
-from ..canvas import CODE, COVERS, THINGS, Canvas, Sun
-from ..captions import captions
-from ..grounds import Palette
-from ..layouts import COARSE, FINE, RADAR
-from ..render import SENSORS, Sensor, render
-from ..textures import texture
-from . import Source, SourceOptions
+from ..render import render
+from . import Source, SourceOptions, _drawn
 
-LICENCE = "Apache-2.0"
-LEAST_PX = 40  # visible pixels a thing needs to be counted and boxed
-# Covers that can be taken for one another: where one is, the absence of the other is not certain.
-_ALIKE = (
-    ("field", "grass"),
-    ("field", "bare soil"),
-    ("sand", "bare soil"),
-    ("road", "pavement"),
-    ("building", "built-up area"),
-    ("road", "built-up area"),
-    ("pavement", "built-up area"),
-    ("grass", "built-up area"),
-)
-# what a radar picture tells apart
-_RADAR_COVERS = frozenset({"water", "building", "built-up area"})
-_SEEN_BELOW_GSD_M = {"building": 3.0, "ship": 3.5, "airplane": 3.0, "storage tank": 3.0, "car": 0.6}
-
-
-def split_of(scene_id: str) -> str:
-    """Split of a scene by the hash of its id: 80 % train, 10 % val, 10 % test."""
-    tenth = int.from_bytes(hashlib.sha256(scene_id.encode()).digest()[:4], "big") % 10
-    return {8: "val", 9: "test"}.get(tenth, "train")
+NAME = "synthetic"
 
 
 def scene(seed: int, index: int, size_px: int) -> Sample:
     """Make one scene. The same three numbers always give the same row."""
-    rng = np.random.default_rng([seed, index])
-    weights = np.array([sensor.weight for sensor in SENSORS])
-    sensor = SENSORS[int(rng.choice(len(SENSORS), p=weights / weights.sum()))]
-    label, gsd_m = _class_and_gsd(rng, sensor, size_px)
-    sun = Sun(azimuth=rng.uniform(0, 2 * math.pi), elevation=math.radians(rng.uniform(28, 65)))
-    canvas = Canvas(rng, size_px, gsd_m, sun)
-    layout = FINE[label][0] if gsd_m < 10 else COARSE[label]
-    layout(canvas, Palette.draw(rng))
-    canvas.finish(texture(rng, size_px, "grain"), 0.04, float(rng.uniform(0.45, 0.72)))
-    pixels = render(canvas, sensor)
-    return _facts(canvas, sensor, label, pixels, f"synthetic-{seed}-{index:07d}", seed)
-
-
-def _class_and_gsd(rng: np.random.Generator, sensor: Sensor, size_px: int) -> tuple[str, float]:
-    """Draw a scene class that this sensor can show, and the pixel size (for 256 px; smaller pictures get coarser)."""
-    finest, coarsest = sensor.gsd_m
-    if finest >= 10:
-        return str(rng.choice([name for name in COARSE if name in RADAR or not sensor.radar])), 10.0
-    able = [name for name, (_, low, high) in FINE.items() if low <= coarsest and high >= finest]
-    label = str(rng.choice([name for name in able if name in RADAR or not sensor.radar]))
-    low, high = max(finest, FINE[label][1]), min(coarsest, FINE[label][2])
-    scale = min(1.5, max(1.0, 256 / size_px)) if high > 0.4 else 1.0
-    return label, round(min(high, float(rng.uniform(low, high)) * scale), 2)
-
-
-def _facts(canvas: Canvas, sensor: Sensor, label: str, pixels: np.ndarray, scene_id: str, seed: int) -> Sample:
-    boxes: list[Box] = []
-    heights: list[Number] = []
-    unclear: set[str] = set()
-    for index, thing in enumerate(canvas.things):
-        xyxy, seen_px = canvas.visible(index)
-        if xyxy is None:
-            continue
-        if seen_px < LEAST_PX or seen_px < 0.35 * thing.area_px:
-            unclear.add(thing.label)
-            continue
-        heights.append(Number(round(thing.height_m, 1), "m", "computed", f"height of box {len(boxes)}"))
-        boxes.append(Box(xyxy, "pixel", thing.label))
-    counts = {thing: sum(box.label == thing for box in boxes) for thing in THINGS}
-    total = canvas.cover.size
-    pixels_of = {cover: int((canvas.cover == code).sum()) for cover, code in CODE.items()}
-    shares = {cover: 100 * n / total for cover, n in pixels_of.items() if n > 0}
-    told = {cover: share for cover, share in shares.items() if not sensor.radar or cover in _RADAR_COVERS}
-    numbers = [Number(share, "%", "computed", cover) for cover, share in told.items()]
-    numbers += [Number(n, "", "computed", thing) for thing, n in counts.items() if n and thing not in unclear]
-    masks = tuple(Mask.from_array(canvas.cover == CODE[cover], cover) for cover in told)
-    certain = {thing: n for thing, n in counts.items() if thing not in unclear}
-    complete = _complete(canvas, sensor, shares, counts, unclear)
-    return Sample(
-        id=scene_id,
-        images=(
-            Image(
-                array=pixels,
-                size_px=(canvas.size_px, canvas.size_px),
-                bands=sensor.bands,
-                sensor=sensor.name,
-                gsd_m=canvas.gsd_m,
-            ),
-        ),
-        task="facts",
-        source="synthetic",
-        licence=LICENCE,
-        scene_id=scene_id,
-        targets=Targets(
-            labels=(label,),
-            boxes=tuple(boxes),
-            masks=masks,
-            numbers=(*numbers, *heights),
-            captions=captions(label, {} if sensor.radar else shares, certain, sensor.name),
-        ),
-        split=split_of(scene_id),
-        meta={"sensor": sensor.name, "gsd_m": canvas.gsd_m, "seed": seed, "complete": complete},
-    )
-
-
-def _complete(
-    canvas: Canvas, sensor: Sensor, shares: dict[str, float], counts: dict[str, int], unclear: set[str]
-) -> list[str]:
-    """Labels for which the facts tell all there is: what they do not list is absent."""
-    alike = {(a, b) for a, b in _ALIKE} | {(b, a) for a, b in _ALIKE}
-    hidden = _hidden(canvas, shares, unclear)
-    known = []
-    for cover in COVERS:
-        if cover in hidden or (sensor.radar and cover not in _RADAR_COVERS):
-            continue
-        taken_for = any(shares.get(other, 0) > 1 for one, other in alike if one == cover)
-        if cover in shares or not taken_for:
-            known.append(cover)
-    for thing in THINGS[1:]:
-        can_be_seen = canvas.gsd_m <= _SEEN_BELOW_GSD_M[thing] and not (sensor.radar and thing == "car")
-        if can_be_seen and thing not in unclear:
-            known.append(thing)
-    return known
-
-
-def _hidden(canvas: Canvas, shares: dict[str, float], unclear: set[str]) -> set[str]:
-    """Covers that may be there without being told: single trees are no forest, huts are lost in coarse pixels."""
-    hidden = set()
-    if "forest" not in shares and canvas.tree_px > 0.01 * canvas.cover.size:
-        hidden.add("forest")
-    if "building" in unclear or canvas.gsd_m > _SEEN_BELOW_GSD_M["building"]:
-        hidden.add("building")
-    return hidden
+    drawn = _drawn.draw(np.random.default_rng([seed, index]), size_px)
+    drawn.finish()
+    return _drawn.facts(drawn, render(drawn.canvas, drawn.sensor), NAME, seed, index)
 
 
 def read(folder: Path | None, options: SourceOptions) -> Iterator[Sample]:
@@ -157,14 +28,7 @@ def read(folder: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: a folder is given: this source reads nothing.
     """
-    if folder is not None:
-        raise DataError("the source synthetic makes its scenes itself", found=str(folder), allowed="no folder")
-    made = index = 0
-    while options.count is None or made < options.count:
-        if options.split is None or split_of(f"synthetic-{options.seed}-{index:07d}") == options.split:
-            yield scene(options.seed, index, options.size_px)
-            made += 1
-        index += 1
+    return _drawn.rows(NAME, scene, folder, options)
 
 
-SOURCE = Source(licence=LICENCE, read=read)
+SOURCE = Source(licence=_drawn.LICENCE, read=read)

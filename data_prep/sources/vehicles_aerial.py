@@ -85,4 +85,4 @@ def _candidates(
     return windows
 
 
-SOURCE = Source(LICENCE, read)
+SOURCE = Source(LICENCE, read, _chips.NEEDS)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import __main__ as command
-from data_prep import nano, probe
+from data_prep.verbs import nano, probe
 from eval.benchmarks import nano_probe
 from lhrs_chat import samples
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_prep.builders import wordings
-from data_prep.builders.questions import DRILLS, TASKS, build, clean_caption, rounded_share
-from data_prep.builders.regions import REGIONS, compact_box, region_of
+from data_prep.builders import _wordings as wordings
+from data_prep.builders._regions import REGIONS, compact_box, region_of
+from data_prep.builders.nano import DRILLS, TASKS, build, clean_caption, rounded_share
 from data_prep.sources import SOURCES, SourceOptions
 from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Image, Mask, Number, Sample, Targets

@@ -15,7 +15,7 @@ import rasterio
 from PIL import Image as PilImage
 from rasterio.transform import from_origin
 
-from data_prep.builders.questions import build
+from data_prep.builders.nano import build
 from data_prep.sources import SOURCES, SourceOptions, _aid_words, _chips
 from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Georef, Sample

@@ -11,7 +11,8 @@ import pytest
 from data_prep.canvas import CODE, COVERS, THINGS, Canvas, Sun, disk, rectangle, swept
 from data_prep.layouts import CLASSES
 from data_prep.sources import SOURCES, SourceOptions
-from data_prep.sources.synthetic import LEAST_PX, scene, split_of
+from data_prep.sources._drawn import LEAST_PX, split_of
+from data_prep.sources.synthetic import scene
 from data_prep.textures import relief, texture, tile
 from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Sample

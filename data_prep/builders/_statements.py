@@ -1,0 +1,264 @@
+"""True statements about a picture, each with false versions of it: what preference pairs are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lhrs_chat.geo.frames import convert
+from lhrs_chat.schema import Box, Sample
+
+from . import _nouns, _phrases, _wordings
+from ._facts import Facts, pick
+from ._regions import REGIONS, region_of
+
+MOST_COUNTED = 30
+_RATIOS = (1.3, 2.0, 4.0)  # wrong to true number, of the severities 1 to 3
+_MOSTLY, _LITTLE, _SEEN = 50.0, 20.0, 5.0  # per cent of the picture
+_CLEAR = 5.0  # per cent of the picture, by which the centre of a box keeps off the border of its ninth
+_APART = 20.0  # per cent of the picture between the centres of two things of which one is left of the other
+_LARGER = 1.3
+_AREAS = ("residential", "industrial", "commercial")
+_LARGEST = ("the largest {name} lies in the {region}", "the largest {name} is in the {region} of the picture")
+_SIDES = {"left": "right", "right": "left", "above": "below", "below": "above"}
+_BESIDE = {
+    "left": "the {first} lies to the left of the {second}",
+    "right": "the {first} lies to the right of the {second}",
+    "above": "the {first} lies above the {second}",
+    "below": "the {first} lies below the {second}",
+}
+_HEIGHT = ("the highest {name} rises about {metres} m", "the tallest {name} is about {metres} m high")
+_HEIGHT_ASKED = ("How high is the highest {name}?", "What is the height of the tallest {name}?")
+_SOME_COVER = ("{cover} can be seen in this picture", "part of the ground is {cover}", "there is also {cover}")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A text that the facts contradict: its kind of error, and how bad it is, from 1 to 3."""
+
+    text: str
+    kind: str
+    severity: int
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A true clause, a question that asks for it alone ('' where none does), and its false versions."""
+
+    text: str
+    question: str = ""
+    wrong: tuple[Wrong, ...] = ()
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What other pictures of the same set show, each as often as it comes: what is put in wrongly is no rarity.
+
+    Args:
+        scenes: scene classes.
+        things: names of things and covers.
+        counts: how many there are, where that is known.
+    """
+
+    scenes: tuple[str, ...] = ()
+    things: tuple[str, ...] = ()
+    counts: tuple[int, ...] = (1, 2, 3, 4)
+
+    @staticmethod
+    def of(sample: Sample, rows: Sequence[Sample]) -> Beside:
+        """Look at the rows of the same source and split."""
+        near = [Facts(row) for row in rows if is_beside(sample, row)]
+        counts = tuple(count for facts in near for count in facts.counts.values() if 0 < count <= MOST_COUNTED)
+        return Beside(
+            tuple(label for facts in near for label in facts.sample.targets.labels[:1]),
+            tuple(name for facts in near for name in facts.present),
+            counts or Beside().counts,
+        )
+
+
+def is_beside(sample: Sample, row: Sample) -> bool:
+    """Whether a row is of another scene of the same source and split."""
+    return (row.source, row.split) == (sample.source, sample.split) and row.scene_id != sample.scene_id
+
+
+def absent_in(facts: Facts, beside: Beside) -> list[str]:
+    """What is not there for sure, as often as other pictures show it; all that is not there where they show none."""
+    absent = set(facts.absent)
+    return [name for name in beside.things if name in absent] or sorted(absent)
+
+
+def statements(facts: Facts, beside: Beside, rng: np.random.Generator) -> list[Statement]:
+    """Say what the facts hold, in random order."""
+    found = [
+        *_scene(facts, beside, rng),
+        *_counted(facts, beside, rng),
+        *_covers(facts, beside, rng),
+        *_places(facts, rng),
+        *_relations(facts, rng),
+        *_heights(facts, rng),
+    ]
+    return [found[i] for i in rng.permutation(len(found))]
+
+
+def invented(facts: Facts, beside: Beside, rng: np.random.Generator) -> list[Statement]:
+    """Say what is not there, as one says what is; at most three, in random order."""
+    names = list(dict.fromkeys(pick(rng, absent) for absent in [absent_in(facts, beside)] * 6 if absent))
+    return [Statement(_shown(name, pick(rng, beside.counts), rng)) for name in names[:3]]
+
+
+def setting(label: str) -> str:
+    """A scene class with what it needs to stand in a sentence: `a port`, `an industrial area`, `farmland`."""
+    if label.endswith(_AREAS):
+        return _nouns.one(f"{label} area")
+    if label == "parking":
+        return "a parking lot"
+    return label if label.endswith("s") and label != "grass" else _nouns.one(label)
+
+
+def other_numbers(number: int) -> Iterator[tuple[int, int]]:
+    """Yield wrong numbers, with their severities: larger and smaller ones by the same ratios."""
+    for severity, ratio in enumerate(_RATIOS, 1):
+        for wrong in (max(number + 1, round(number * ratio)), min(number - 1, round(number / ratio))):
+            apart = max(number, wrong) / max(1, min(number, wrong))
+            if wrong >= 1 and (severity == 1 or apart >= _RATIOS[severity - 1] * 0.8):
+                yield wrong, 1 + sum(apart > 1.25 * bound for bound in _RATIOS[:2])
+
+
+def _shown(name: str, count: int, rng: np.random.Generator) -> str:
+    if not _nouns.is_counted(name):
+        return pick(rng, _SOME_COVER).format(cover=_wordings.area(name))
+    return pick(rng, _phrases.CAPTION_OPENINGS).format(things=_nouns.counted(count, name))
+
+
+def _scene(facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Statement]:
+    for label in facts.sample.targets.labels[:1]:
+        wording = pick(rng, _phrases.MAP_SETTING)
+        others = [name for name in beside.scenes if name != label]
+        wrong = (Wrong(wording.format(setting=setting(name)), "swapped_object", 3) for name in _some(rng, others, 2))
+        yield Statement(wording.format(setting=setting(label)), pick(rng, _wordings.SCENE_CLASS), tuple(wrong))
+
+
+def _counted(facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Statement]:
+    for name, number in facts.counts.items():
+        if not 1 <= number <= MOST_COUNTED or not _nouns.is_counted(name):
+            continue
+        wording = pick(rng, _phrases.CAPTION_OPENINGS)
+        wrong = [
+            Wrong(wording.format(things=_nouns.counted(other, name)), "wrong_count", severity)
+            for other, severity in dict(other_numbers(number)).items()
+        ]
+        swaps = [other for other in absent_in(facts, beside) if _nouns.is_counted(other)]
+        wrong += [
+            Wrong(wording.format(things=_nouns.counted(number, other)), "swapped_object", 2)
+            for other in _some(rng, swaps, 2)
+        ]
+        asked = pick(rng, _phrases.COUNT).format(plural=_nouns.plural(name))
+        yield Statement(wording.format(things=_nouns.counted(number, name)), asked, tuple(wrong))
+
+
+def _covers(facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Statement]:
+    absent = [name for name in absent_in(facts, beside) if not _nouns.is_counted(name)]
+    for cover, share in sorted(facts.shares.items(), key=lambda one: -one[1]):
+        if share >= _MOSTLY:
+            wording = pick(rng, _phrases.COVER_MOSTLY)
+            less = [name for name, other in facts.shares.items() if _SEEN <= other < _LITTLE]
+            swaps = [(name, 1) for name in less] + [(name, 2) for name in _some(rng, absent, 2)]
+            wrong = tuple(
+                Wrong(wording.format(first=_wordings.area(name), rest=""), "swapped_object", severity)
+                for name, severity in swaps
+            )
+            said = wording.format(first=_wordings.area(cover), rest="")
+            yield Statement(said, pick(rng, _phrases.COVER_DOMINANT), wrong)
+        elif share >= _SEEN and not _nouns.is_counted(cover):
+            wording = pick(rng, _SOME_COVER)
+            wrong = tuple(Wrong(wording.format(cover=name), "swapped_object", 2) for name in _some(rng, absent, 1))
+            yield Statement(wording.format(cover=cover), "", wrong)
+
+
+def _places(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
+    for name, boxes in _in_per_cent(facts).items():
+        ordered = sorted(boxes, key=_area, reverse=True)
+        if len(boxes) == 1:
+            wording, asked = pick(rng, _phrases.ONE_PLACE), pick(rng, _wordings.WHERE_ONE).format(name=name)
+        elif _area(ordered[0]) >= _LARGER * _area(ordered[1]):
+            wording, asked = pick(rng, _LARGEST), pick(rng, _wordings.WHERE_ONE).format(name=f"largest {name}")
+        else:
+            continue
+        x, y = _centre(ordered[0])
+        if min(abs(value - border) for value in (x, y) for border in (100 / 3, 200 / 3)) < _CLEAR:
+            continue
+        region = region_of(ordered[0])
+        wrong = []
+        for number in rng.permutation(len(REGIONS)).tolist():
+            steps = _steps(REGIONS.index(region), number)
+            if steps:
+                said = wording.format(name=name, region=REGIONS[number])
+                wrong.append(Wrong(said, "wrong_relation", min(3, steps)))
+        yield Statement(wording.format(name=name, region=region), asked, tuple(wrong))
+
+
+def _relations(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
+    alone = [(name, _centre(boxes[0])) for name, boxes in _in_per_cent(facts).items() if len(boxes) == 1]
+    for number, (first, (x, y)) in enumerate(alone):
+        for second, (other_x, other_y) in alone[number + 1 :]:
+            across, down = x - other_x, y - other_y
+            if max(abs(across), abs(down)) < _APART:
+                continue
+            sides = ("right", "left") if abs(across) >= abs(down) else ("below", "above")
+            side = sides[int((across if abs(across) >= abs(down) else down) < 0)]
+            names = (first, second)
+            if rng.random() < 0.5:
+                side, names = _SIDES[side], (second, first)
+            said, false = (
+                _BESIDE[one].format(first=names[0], second=names[1]) for one in (side, _SIDES[side])
+            )
+            yield Statement(said, f"Where does the {names[0]} lie, as seen from the {names[1]}?",
+                            (Wrong(false, "wrong_relation", 3),))  # fmt: skip
+
+
+def _heights(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
+    metres = {number.label: number.value for number in facts.sample.targets.numbers if number.unit == "m"}
+    for name, boxes in facts.boxes.items():
+        heights = [metres.get(f"height of box {index}") for index, _ in boxes]
+        known = [height for height in heights if height is not None]
+        if len(known) < len(heights) or round(max(known)) < 2:
+            continue
+        highest = round(max(known))
+        wording, asked = pick(rng, _HEIGHT), pick(rng, _HEIGHT_ASKED).format(name=name)
+        wrong = tuple(
+            Wrong(wording.format(name=name, metres=other), "wrong_height", severity)
+            for other, severity in dict(other_numbers(highest)).items()
+            if abs(other - highest) >= 2
+        )
+        yield Statement(wording.format(name=name, metres=highest), asked, wrong)
+
+
+def _in_per_cent(facts: Facts) -> dict[str, list[Box]]:
+    """The boxes of things that are counted and all have a box."""
+    if facts.size_px is None:
+        return {}
+    return {
+        name: [convert(facts.in_pixels(box), "per100", size_px=facts.size_px) for _, box in found]
+        for name, found in facts.boxes.items()
+        if facts.counts.get(name) == len(found)
+    }
+
+
+def _some(rng: np.random.Generator, names: Sequence[str], most: int) -> list[str]:
+    """Draw up to `most` different names, the frequent ones oftener."""
+    return list(dict.fromkeys(names[i] for i in rng.permutation(len(names))))[:most]
+
+
+def _steps(one: int, other: int) -> int:
+    """How many ninths lie between two of them."""
+    return abs(one // 3 - other // 3) + abs(one % 3 - other % 3)
+
+
+def _area(box: Box) -> float:
+    return (box.xyxy[2] - box.xyxy[0]) * (box.xyxy[3] - box.xyxy[1])
+
+
+def _centre(box: Box) -> tuple[float, float]:
+    return (box.xyxy[0] + box.xyxy[2]) / 2, (box.xyxy[1] + box.xyxy[3]) / 2
