@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from lhrs_chat import model_options
 from lhrs_chat.errors import LhrsError, MissingExtraError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C."""
     parser = argparse.ArgumentParser(description="Chat about remote sensing images in a web browser.")
-    parser.add_argument("--model", default="lhrs-nano", help="preset, folder or hub id (default: %(default)s)")
+    model_options.arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -27,11 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if find_spec("gradio") is None:
             raise MissingExtraError("gradio", "demo", "the browser demo")
-        from lhrs_chat.chat import Assistant
-
         from . import samples, web
 
-        assistant = Assistant.open(args.model)
+        assistant = model_options.open_assistant(args)
         web.serve(web.build(assistant, samples.load()), host=args.host, port=args.port)
     except LhrsError as error:
         sys.stderr.write(f"error: {error}\n")

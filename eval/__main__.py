@@ -12,11 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lhrs_chat.commands import _model
+from lhrs_chat import model_options
 from lhrs_chat.corruptions import parse
-from lhrs_chat.errors import LhrsError
+from lhrs_chat.errors import LhrsError, MissingExtraError
 
-from . import cache, compare, contamination, export, judge, page, passports, report, runner, runs
+from . import cache, compare, contamination, export, judge, page, passports, report, runner, runs, samples
 from .benchmarks import BENCHMARKS, REAL, Benchmark
 from .conditions import CONTROLS
 
@@ -73,7 +73,7 @@ def _cache_option(verb: argparse.ArgumentParser) -> None:
 
 def _run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("benchmark", help="a name printed by `list`")
-    _model.arguments(run)
+    model_options.arguments(run)
     run.add_argument("--data", type=Path, help=DATA)
     run.add_argument("--out", type=Path, help="folder of answers and scores (runs/eval/BENCHMARK/MODEL)")
     run.add_argument("--limit", type=int, metavar="N", help="ask at most N questions of each set and task")
@@ -140,9 +140,20 @@ def run_benchmark(args: argparse.Namespace) -> str:
         cache=_cache(args),
     )
     done = runner.run(benchmark, data.questions, backend, folder, conditions, settings)
-    found = runs.score(data, folder).summary()
-    scores, table = report.write(folder, found)
-    return report.markdown(found) + f"\n{done.sentence()}. Written: {scores}, {table}\n"
+    scored = runs.score(data, folder)
+    found = scored.summary()
+    written = ", ".join(str(path) for path in _write(scored, found))
+    return report.markdown(found) + f"\n{done.sentence()}. Written: {written}\n"
+
+
+def _write(scored: runs.ScoredRun, found: dict[str, Any]) -> list[Path]:
+    """Write what a run leaves beside its answers: scores, tables, and, where pyarrow is there, the samples."""
+    written = [*report.write(scored.folder, found)]
+    try:
+        written.append(samples.write(scored))
+    except MissingExtraError as error:
+        log.info("%s", str(error).replace("\n", "; "))
+    return written
 
 
 def _cache(args: argparse.Namespace) -> Path | None:
@@ -162,8 +173,8 @@ def _scored(args: argparse.Namespace) -> tuple[runs.ScoredRun, dict[str, Any]]:
 
 def score_folder(args: argparse.Namespace) -> str:
     """Score the stored answers of a run anew, write the scores and return the tables."""
-    _, found = _scored(args)
-    report.write(args.folder, found)
+    scored, found = _scored(args)
+    _write(scored, found)
     return report.markdown(found)
 
 

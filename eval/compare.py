@@ -14,9 +14,9 @@ from lhrs_chat.errors import DataError
 from lhrs_chat.metrics.stats import detectable_difference, holm, mcnemar, mean_stderr, paired_bootstrap
 
 from .benchmarks import REAL, Protocol, Question
+from .estimates import cells_of, image_of, jackknife, score_cell
 from .report import line
 from .runs import ScoredRun
-from .summary import cells_of, image_of, jackknife, score_cell
 
 LEVEL = 0.95
 

@@ -159,7 +159,7 @@ def choose(questions: Sequence[Question], limit: int | None, seed: int) -> list[
         cells.setdefault((question.subset, question.task), []).append(question)
     kept: set[str] = set()
     for cell in cells.values():
-        ranked = sorted(cell, key=lambda q: hashlib.sha256(f"{seed}/{q.id}".encode()).digest())
+        ranked = sorted(cell, key=lambda q: hashlib.sha256(f"{seed}/{q.same_as or q.id}".encode()).digest())
         kept.update(question.id for question in ranked[:limit])
     return [question for question in questions if question.id in kept]
 

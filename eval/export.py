@@ -1,8 +1,9 @@
 """A benchmark in the formats of other tools, and the scores of many runs as one table.
 
-VLMEvalKit reads a TSV file: https://github.com/open-compass/VLMEvalKit, docs/en/Development.md. lmms-eval reads a YAML
-file beside a Python file: https://github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md. Neither knows our
-protocols; their own exact match is what they score by.
+VLMEvalKit reads a TSV file: https://github.com/open-compass/VLMEvalKit, docs/en/Development.md. It takes a file with
+options for a test with options, and scores it; a file without any it only asks. lmms-eval reads a YAML file beside a
+Python file: https://github.com/EvolvingLMMs-Lab/lmms-eval, docs/task_guide.md. Neither knows our protocols; their own
+exact match is what they score by.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import PIL.Image
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.geo.raster import Raster
+from lhrs_chat.text.run_lengths import to_coco
 
 from .benchmarks import Question
 from .options import spelled
-from .report import SCORES, write_whole
+from .report import OVER, SCORES, write_whole
 from .runs import Data
 
 READ_BY_ALL = {".jpg", ".jpeg", ".png"}
@@ -31,6 +33,7 @@ LEADERBOARD = (
     *("benchmark", "protocol", "set", "task", "metric", "lower_is_better", "condition", "model", "score", "stderr"),
     *("questions", "images", "data", "data_sha256", "weights_sha256", "seed", "version"),
 )
+_SEVERAL = re.compile(r"[A-Z](?:[ ,;&]+[A-Z])+")
 _INTRODUCTION = re.compile(r"\s*(?:choices|options|answers)\s*:?\s*$", re.IGNORECASE)
 _LMMS_YAML = """\
 # {name} as lmms-eval reads it. Its exact match is not one of our protocols ({protocols}).
@@ -89,7 +92,7 @@ def encode(path: Path) -> tuple[bytes, str]:
 
 
 def truth(question: Question) -> str:
-    """What is true, as text: the answer, else the first caption, box or number."""
+    """What is true, as text: the answer, else the first caption or box, else the number and the mask."""
     targets = question.targets
     if targets.answer is not None:
         return targets.answer
@@ -97,13 +100,17 @@ def truth(question: Question) -> str:
         return targets.captions[0]
     if targets.boxes:
         return json.dumps([round(value, 2) for value in targets.boxes[0].xyxy])
-    return f"{targets.numbers[0].value:g}" if targets.numbers else ""
+    parts = [f"{targets.numbers[0].value:g}"] if targets.numbers else []
+    return " ".join([*parts, *(json.dumps(to_coco(mask)) for mask in targets.masks)])
 
 
 def _options(question: Question) -> tuple[str, dict[str, str], str]:
-    """The question without its options, the options by letter, and the true letter; no options where it has none."""
+    """The question without its options, the options by letter, and the true letter.
+
+    No options where it has none, or where several are true: then the text keeps what it has, and so does the truth.
+    """
     spans = spelled(question.text, question.targets.choices)
-    if not spans:
+    if not spans or _SEVERAL.fullmatch(truth(question)):
         return question.text, {}, truth(question)
     letters = [choice.lstrip("(")[0] for choice in question.targets.choices]
     words = [question.text[start:end] for start, end in spans]
@@ -113,22 +120,35 @@ def _options(question: Question) -> tuple[str, dict[str, str], str]:
 
 
 def vlmevalkit(data: Data, folder: Path) -> list[Path]:
-    """Write `NAME.tsv`: one question a row, the pictures inside as base64, options in columns A, B, C ..."""
-    split = [_options(question) for question in data.questions]
-    letters = sorted({letter for _, options, _ in split for letter in options})
+    """Write `NAME.tsv`: one question a row, the pictures inside as base64, options in columns A, B, C ...
+
+    A benchmark with questions of both kinds becomes `NAME_options.tsv` and `NAME_open.tsv`, since VLMEvalKit takes a
+    whole file for the one or the other.
+    """
+    name = data.benchmark.name
+    split = [(question, *_options(question)) for question in data.questions]
+    kinds = {"options": [row for row in split if row[2]], "open": [row for row in split if not row[2]]}
+    if all(kinds.values()):
+        return [_tsv(rows, folder / f"{name}_{kind}.tsv") for kind, rows in kinds.items()]
+    return [_tsv(split, folder / f"{name}.tsv")]
+
+
+def _tsv(split: Sequence[tuple[Question, str, dict[str, str], str]], path: Path) -> Path:
+    """Write questions, each with its text, its options and its answer."""
+    letters = sorted({letter for _, _, options, _ in split for letter in options})
     out = io.StringIO()
     writer = csv.writer(out, delimiter="\t", lineterminator="\n")
     writer.writerow(["index", "id", "image", "question", *letters, "answer", "category", "split"])
     known: dict[Path, str] = {}
-    for index, (question, (text, options, answer)) in enumerate(zip(data.questions, split, strict=True)):
-        for path in question.images:
-            if path not in known:
-                known[path] = base64.b64encode(encode(path)[0]).decode("ascii")
-        pictures = [known[path] for path in question.images]
+    for index, (question, text, options, answer) in enumerate(split):
+        for picture in question.images:
+            if picture not in known:
+                known[picture] = base64.b64encode(encode(picture)[0]).decode("ascii")
+        pictures = [known[picture] for picture in question.images]
         image = pictures[0] if len(pictures) == 1 else json.dumps(pictures)
         cells = [options.get(letter, "") for letter in letters]
         writer.writerow([index, question.id, image, text, *cells, answer, question.task, question.subset])
-    return [write_whole(folder / f"{data.benchmark.name}.tsv", out.getvalue())]
+    return write_whole(path, out.getvalue())
 
 
 def lmms_eval(data: Data, folder: Path) -> list[Path]:
@@ -192,10 +212,10 @@ def _rows(folder: Path) -> Iterator[list[Any]]:
         run, state = summary["run"], summary["passport"]["state"]
         tail = [state, run["data_sha256"], run["weights_sha256"], run["seed"], run["version"]]
         found = [(row, row["task"], row["conditions"]) for row in summary["rows"] if row["main"]]
-        for over in ("questions", "tasks"):
+        for over in OVER:
             for row in summary["overall"]:
-                means = {condition: estimates[over] for condition, estimates in row["conditions"].items()}
-                found.append((row, f"average over {over}", means))
+                means = {c: estimates[over] for c, estimates in row["conditions"].items() if over in estimates}
+                found.append((row, f"{row['task']}, average over {over}", means))
         for row, task, conditions in found:
             head = [run["benchmark"], row["protocol"], row["subset"], task, row["metric"]]
             for condition, e in conditions.items():

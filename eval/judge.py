@@ -19,8 +19,8 @@ from lhrs_chat.text import answers
 
 from .benchmarks import REAL, Question
 from .cache import generate, key_of, open_cache
+from .estimates import Estimate, cells_of, estimate, image_of, jackknife, score_cell
 from .runs import ScoredRun
-from .summary import Estimate, cells_of, estimate, image_of, jackknife, score_cell
 
 if TYPE_CHECKING:
     from lhrs_chat.models.backends import Backend, Request

@@ -21,12 +21,14 @@ from lhrs_chat.schema import Box, Mask
 from lhrs_chat.text import answers
 
 from . import plots
+from .benchmarks import REAL
 from .conditions import Ask
+from .judge import is_free
 from .pictures import Pictures
 from .records import Key, Record
 from .report import Summary, label, markdown, write_whole
 from .runs import ScoredRun
-from .summary import cells_of, score_cell
+from .samples import scores_of, true_text
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -34,6 +36,8 @@ PICTURE_PX = 480
 QUALITY = 82
 SAMPLES = 300
 MAX_PARSED_CHARS = 500
+COLOURS = {"true": (0, 158, 115), "said": (230, 120, 0)}
+"""Of regions, red, green and blue; page.html draws outlines in the like."""
 
 
 def choose(run: ScoredRun, limit: int) -> list[Record]:
@@ -72,8 +76,22 @@ class _Album:
         return sha256
 
 
-def sample(run: ScoredRun, record: Record, album: _Album, with_set: Mapping[tuple[str, Key], float]) -> dict[str, Any]:
-    """What the page shows of one answer; `with_set`: main scores that need all answers of a set."""
+def sample(
+    run: ScoredRun,
+    record: Record,
+    album: _Album,
+    scores: Mapping[Key, Mapping[str, float]],
+    verdicts: Mapping[str, bool | None] | None,
+) -> dict[str, Any]:
+    """What the page shows of one answer.
+
+    Args:
+        run: where it stands.
+        record: the answer.
+        album: gets its pictures.
+        scores: every metric of every answer, as `scores_of` tells them.
+        verdicts: of a judge on the free text about real pictures, by question; None where none was asked.
+    """
     ask = run.asks[record.key]
     question, targets = ask.question, ask.question.targets
     true = [_corners(box, question.size_px) for box in targets.boxes]
@@ -81,10 +99,13 @@ def sample(run: ScoredRun, record: Record, album: _Album, with_set: Mapping[tupl
     if targets.boxes:
         found = answers.boxes(record.text, str(run.header["dialect"]), record.size_px)
         said = [_corners(box, record.size_px, record) for box in found]
+    regions = [(mask, "true", question.size_px) for mask in targets.masks]
+    if targets.masks:
+        regions += [(mask, "said", record.size_px) for mask in answers.masks(record.text)]
     readings = []
     for name, protocol in run.data.benchmark.protocols.items():
         metric = protocol.main.get(question.task, "")
-        value = with_set.get((name, record.key), record.scores[name].get(metric))
+        value = scores[record.key].get(f"{name}.{metric}")
         lower = metric in protocol.lower_is_better
         parsed = record.parsed[name]
         readings.append(
@@ -102,17 +123,27 @@ def sample(run: ScoredRun, record: Record, album: _Album, with_set: Mapping[tupl
         "task": question.task,
         "condition": record.condition,
         "prompt": question.text,
-        "truth": _truth(ask),
+        "truth": true_text(question),
         "answer": record.text,
         "error": record.error,
         "confidence": record.confidence,
         "pictures": [album.add(ask, path) for path in ask.shown],
         "true": [box for box in true if box],
         "said": [box for box in said if box],
-        "masks": [uri for mask in targets.masks if (uri := _mask(mask, question.size_px))],
+        "masks": [drawn for mask, whose, size_px in regions if (drawn := _mask(mask, whose, size_px))],
         "readings": readings,
+        "judge": _judged(record, verdicts) if is_free(question) and record.condition == REAL else None,
         "verdict": readings[0]["verdict"],
     }
+
+
+def _judged(record: Record, verdicts: Mapping[str, bool | None] | None) -> str | None:
+    """What the judge said of an answer; it is not shown blank ones."""
+    if verdicts is None:
+        return None
+    if record.id not in verdicts:
+        return "not shown to it"
+    return {True: "right", False: "not right", None: "unreadable"}[verdicts[record.id]]
 
 
 def _verdict(record: Record, value: float | None, *, lower: bool, read: bool) -> str:
@@ -125,30 +156,6 @@ def _verdict(record: Record, value: float | None, *, lower: bool, read: bool) ->
     if lower:
         return "right" if value == 0 else "off"
     return "right" if value >= 1 else "wrong" if value <= 0 else "partly"
-
-
-def _with_set(run: ScoredRun) -> dict[tuple[str, Key], float]:
-    """Main scores that only exist among all answers of a set and task, by protocol and answer."""
-    found: dict[tuple[str, Key], float] = {}
-    conditions = {condition for _, condition in run.records}
-    for name, protocol in run.data.benchmark.protocols.items():
-        for (_, task), cell in cells_of(run.data.questions).items():
-            metric = protocol.main.get(task)
-            if metric is None or task not in protocol.corpus:
-                continue
-            for condition in conditions:
-                asked = [run.asks[q.id, condition].question for q in cell if (q.id, condition) in run.records]
-                scored = score_cell(name, protocol, {condition: asked}, run.records)[condition]
-                found |= {(name, (i, condition)): own[metric] for i, own in scored.items() if metric in own}
-    return found
-
-
-def _truth(ask: Ask) -> str:
-    targets = ask.question.targets
-    numbers = [f"{number.value:g} {number.unit}".strip() for number in targets.numbers]
-    boxes = [", ".join(f"{value:g}" for value in box.xyxy) + f" ({box.frame})" for box in targets.boxes]
-    parts = [targets.answer or "", *targets.captions] if targets.answer or targets.captions else [*numbers, *boxes]
-    return "\n".join(dict.fromkeys(part for part in parts if part))
 
 
 def _words(parsed: object) -> str:
@@ -167,21 +174,22 @@ def _corners(box: Box, size_px: tuple[int, int], record: Record | None = None) -
     return [[round(x, 4), round(y, 4)] for x, y in points]
 
 
-def _mask(mask: Mask, size_px: tuple[int, int]) -> dict[str, Any] | None:
-    """A region for the page: rings as shares of the picture, or a small transparent picture."""
+def _mask(mask: Mask, whose: str, size_px: tuple[int, int]) -> dict[str, Any] | None:
+    """A region for the page, `true` or `said`: rings as shares of the picture, or a small transparent picture."""
     try:
         if mask.polygons is not None:
             moved = convert_mask(mask, "unit", size_px=size_px)
-            return {"rings": [[[round(x, 4), round(y, 4)] for x, y in ring] for ring in moved.polygons or ()]}
+            rings = [[[round(x, 4), round(y, 4)] for x, y in ring] for ring in moved.polygons or ()]
+            return {"whose": whose, "rings": rings}
     except GeoError:
         return None
     inside = PIL.Image.fromarray((mask.to_array() * 255).astype(np.uint8))
     inside.thumbnail((PICTURE_PX, PICTURE_PX))
-    tinted = PIL.Image.new("RGBA", inside.size, (0, 158, 115, 0))
+    tinted = PIL.Image.new("RGBA", inside.size, (*COLOURS[whose], 0))
     tinted.putalpha(inside.point(lambda value: value * 0.45))
     out = io.BytesIO()
     tinted.save(out, "PNG")
-    return {"uri": "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")}
+    return {"whose": whose, "uri": "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")}
 
 
 def render(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> str:
@@ -193,8 +201,9 @@ def render(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> str:
         limit: samples that are shown at most; the page says how many there are.
     """
     album = _Album()
-    with_set = _with_set(run)
-    shown = [sample(run, record, album, with_set) for record in choose(run, limit)]
+    scores = scores_of(run)
+    verdicts = summary.get("judge", {}).get("verdicts")
+    shown = [sample(run, record, album, scores, verdicts) for record in choose(run, limit)]
     data = {"samples": shown, "pictures": album.uris, "answers": len(run.records)}
     title = f"{summary['run']['benchmark']}: {summary['run']['model']}"
     curves = plots.curves(summary)

@@ -14,6 +14,8 @@ ROW_PX = 15
 GAP_PX = 10
 CURVE_PX = (200, 130)
 CURVE_LEFT_PX = 44
+CURVE_HIGH = 1.5
+"""All curves are drawn on one scale; what lies above it is drawn at its upper end."""
 SMALLEST_REAL = 0.05
 """Curves show what is left of a score; of one that is nearly 0 nothing is left to lose."""
 SERIES = 6
@@ -81,23 +83,38 @@ def _grid(at: Callable[[float], float], high: float, bottom: float) -> str:
     return "".join(parts)
 
 
-def curves(summary: Mapping[str, Any]) -> list[str]:
-    """A small figure for each corruption: what is left of the score, by severity, of each task and on average."""
+Points = list[tuple[int, float, float]]
+"""Severity, share of the score that is left, its standard error."""
+
+
+def left(summary: Mapping[str, Any]) -> dict[str, list[tuple[str, Points]]]:
+    """By corruption, what is left of the main score of each task under the first protocol; errors are left out."""
     names = list(dict.fromkeys(name for name, _ in summary["corruptions"].values()))
     first = next(iter(summary["run"]["protocols"].values()))
     rows = [r for r in summary["rows"] if r["main"] and not r["lower_is_better"] and r["protocol"] == first]
-    found = []
+    found = {}
     for name in names:
         severities = sorted(s for n, s in summary["corruptions"].values() if n == name)
         lines = [(f"{r['subset']} · {r['task']}", _left(r, name, severities)) for r in rows]
-        lines = [(label, points) for label, points in lines if points]
-        if lines:
-            found.append(_curve(name, lines))
-    return found
+        found[name] = [(label, points) for label, points in lines if points]
+    return {name: lines for name, lines in found.items() if lines}
 
 
-Points = list[tuple[int, float, float]]
-"""Severity, share of the score that is left, its standard error."""
+def mean_left(lines: Sequence[tuple[str, Points]]) -> Points:
+    """The mean over tasks at each severity: stderr^2 = sum stderr_i^2 / n^2."""
+    by_severity: dict[int, list[tuple[float, float]]] = {}
+    for _, points in lines:
+        for severity, share, stderr in points:
+            by_severity.setdefault(severity, []).append((share, stderr))
+    return [
+        (severity, sum(s for s, _ in own) / len(own), math.sqrt(sum(e**2 for _, e in own)) / len(own))
+        for severity, own in sorted(by_severity.items())
+    ]
+
+
+def curves(summary: Mapping[str, Any]) -> list[str]:
+    """A small figure for each corruption: what is left of the score, by severity, of each task and on average."""
+    return [_curve(name, lines) for name, lines in left(summary).items()]
 
 
 def _left(row: Mapping[str, Any], name: str, severities: Iterable[int]) -> Points:
@@ -117,12 +134,10 @@ def _left(row: Mapping[str, Any], name: str, severities: Iterable[int]) -> Point
 def _curve(name: str, lines: Sequence[tuple[str, Points]]) -> str:
     width, height = CURVE_PX
     last = max(severity for _, points in lines for severity, _, _ in points)
-    high = max(1.2, *(share for _, points in lines for _, share, _ in points))
 
     def xy(severity: float, share: float) -> tuple[float, float]:
-        return CURVE_LEFT_PX + (width - CURVE_LEFT_PX - 10) * severity / max(last, 1), 8 + (height - 34) * (
-            1 - max(share, 0.0) / high
-        )
+        x = CURVE_LEFT_PX + (width - CURVE_LEFT_PX - 10) * severity / max(last, 1)
+        return x, 8 + (height - 34) * (1 - min(max(share, 0.0), CURVE_HIGH) / CURVE_HIGH)
 
     marks = []
     for share in (0.0, 0.5, 1.0):
@@ -131,22 +146,18 @@ def _curve(name: str, lines: Sequence[tuple[str, Points]]) -> str:
         marks.append(f'<text class="label" x="{CURVE_LEFT_PX - 6}" y="{y + 4:.1f}">{share:.0%}</text>')
     for severity in range(last + 1):
         marks.append(f'<text class="tick" x="{xy(severity, 0)[0]:.1f}" y="{height - 8}">{severity}</text>')
-    by_severity: dict[int, list[tuple[float, float]]] = {}
     for label, points in lines:
         path = " ".join("{:.1f},{:.1f}".format(*xy(severity, share)) for severity, share, _ in points)
         marks.append(f'<polyline class="thin" points="{path}"><title>{escape(label)}</title></polyline>')
-        for severity, share, stderr in points:
-            by_severity.setdefault(severity, []).append((share, stderr))
-    mean = {severity: sum(s for s, _ in found) / len(found) for severity, found in by_severity.items()}
-    path = " ".join("{:.1f},{:.1f}".format(*xy(severity, mean[severity])) for severity in sorted(mean))
+    mean = mean_left(lines)
+    path = " ".join("{:.1f},{:.1f}".format(*xy(severity, share)) for severity, share, _ in mean)
     marks.append(f'<polyline class="bold" points="{path}"/>')
-    for severity, found in by_severity.items():
-        reach = Z95 * math.sqrt(sum(e**2 for _, e in found)) / len(found)
-        x, top = xy(severity, mean[severity] + reach)
-        bottom = xy(severity, mean[severity] - reach)[1]
+    for severity, share, stderr in mean:
+        x, top = xy(severity, share + Z95 * stderr)
+        bottom = xy(severity, share - Z95 * stderr)[1]
         marks.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>')
-        marks.append(f'<circle cx="{x:.1f}" cy="{xy(severity, mean[severity])[1]:.1f}" r="3"/>')
-    said = "; ".join(f"severity {severity}: {share:.0%} left" for severity, share in sorted(mean.items()))
+        marks.append(f'<circle cx="{x:.1f}" cy="{xy(severity, share)[1]:.1f}" r="3"/>')
+    said = "; ".join(f"severity {severity}: {share:.0%} left" for severity, share, _ in mean)
     return _figure(
         escape(name), _svg(width, height, f"Score left under {name}", said, [f'<g class="s0">{"".join(marks)}</g>'])
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lhrs_chat.models.backends import Backend
 
 ANSWERS = "answers.jsonl"
+SAMPLES = "samples.parquet"
 FORMAT = 2
 MISSING = "missing"
 
@@ -119,6 +120,7 @@ def fingerprint(questions: Sequence[Question]) -> str:
     digest = hashlib.sha256()
     for question in questions:
         row = asdict(question)
+        del row["same_as"]  # it says nothing that is asked
         row["images"] = [image_sha256(path) for path in question.images]
         digest.update(json.dumps(row, sort_keys=True).encode())
     return digest.hexdigest()
@@ -169,7 +171,15 @@ def read_header(path: Path) -> dict[str, Any]:
     row = _load(first, 1, path)
     if not isinstance(row, dict) or not isinstance(row.get("header"), dict):
         raise DataError(f"{path} does not begin with a header", found=str(row)[:80], next_step="use another --out")
-    header: dict[str, Any] = row["header"]
+    return check_format(row["header"], path)
+
+
+def check_format(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The header, if its answers are written as they are today.
+
+    Raises:
+        DataError: they were written in another format.
+    """
     if header.get("format") != FORMAT:
         raise DataError(
             f"{path} was written by another version of this program",
@@ -242,10 +252,17 @@ def open_store(folder: Path, header: Mapping[str, Any], *, resume: bool) -> Iter
     """Open the file of answers of a folder for one run at a time.
 
     Raises:
-        DataError: another run writes there, or the answers that are there are of other weights, data or settings.
+        DataError: another run writes there, or the answers that are there are of other weights, data or settings, or
+            are in `samples.parquet` only.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ANSWERS
+    if resume and not path.is_file() and (folder / SAMPLES).is_file():
+        raise DataError(
+            f"the answers of this folder are in {SAMPLES} only, where no more can be added",
+            found=folder,
+            next_step=f"put {ANSWERS} back, or give another --out, or start anew with --no-resume",
+        )
     with _alone(folder):
         answered: set[Key] = set()
         failed: set[Key] = set()

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .averages import PARSED
 from .benchmarks import REAL
-from .summary import PARSED
+from .plots import SMALLEST_REAL, left, mean_left
 
 SCORES = "scores.json"
 TABLE = "report.md"
+OVER = ("questions", "tasks", "sets")
+"""What an average may be taken over."""
 MAX_ERROR_CHARS = 160
 
 Summary = Mapping[str, Any]
@@ -28,6 +31,7 @@ def markdown(summary: Summary) -> str:
         *_scores(summary, shown, "## Main scores", main=True),
         *_judge(summary),
         *_overall(summary, shown),
+        *_between_sets(summary),
         *_protocols(summary),
         *_corruptions(summary),
         *_scores(summary, shown, "## All other metrics", main=False),
@@ -143,13 +147,31 @@ def _judge(summary: Summary) -> list[str]:
 def _overall(summary: Summary, shown: Sequence[str]) -> list[str]:
     if not summary["overall"]:
         return []
-    lines = ["", "## Averages of a set", "", "Over all questions, and over tasks, each task counting the same.", ""]
-    heads = ["protocol", "set", "metric", "average over", *shown]
+    about = "Over all questions; over tasks, or over sets, each counting the same."
+    lines = ["", "## Averages", "", about, ""]
+    heads = ["protocol", "set", "tasks", "metric", "average over", *shown]
     lines += [line(heads), line(["---"] * len(heads))]
     for row in summary["overall"]:
-        for over in ("questions", "tasks"):
-            found = [show(row["conditions"].get(c, {}).get(over)) for c in shown]
-            lines.append(line([row["protocol"], row["subset"], row["metric"], over, *found]))
+        for over in OVER:
+            found = [row["conditions"].get(c, {}).get(over) for c in shown]
+            if any(found):
+                cells = [row["protocol"], row["subset"], row["task"], metric_name(row), over]
+                lines.append(line([*cells, *(show(each) for each in found)]))
+    return lines
+
+
+def _between_sets(summary: Summary) -> list[str]:
+    """What a set with versions of the same questions changes, e.g. without a second picture."""
+    if not summary["between_sets"]:
+        return []
+    heads = ["protocol", "task", "metric", "set", "against", "questions", "pictures", "scores", "difference"]
+    lines = ["", "## Differences between sets", "", "Paired: the same questions, asked as both sets ask them.", ""]
+    lines += [line(heads), line(["---"] * len(heads))]
+    for row in summary["between_sets"]:
+        cells = [row["protocol"], row["task"], metric_name(row), row["reference"], row["subset"]]
+        cells += [row["difference"]["questions"], row["difference"]["images"]]
+        scores = " and ".join(show(score) for score in row["scores"])
+        lines.append(line([*cells, scores, show(row["difference"], "+")]))
     return lines
 
 
@@ -174,8 +196,19 @@ def _corruptions(summary: Summary) -> list[str]:
     if not names:
         return []
     severities = sorted({severity for _, severity in summary["corruptions"].values()})
+    lines = ["", "## Corrupted pictures", ""]
+    if parts := left(summary):
+        about = (
+            f"What is left of the score, mean over the tasks that score {SMALLEST_REAL} or more on the real picture:"
+        )
+        heads = ["corruption", "tasks", *(f"left at {s}" for s in severities)]
+        lines += [about, "", line(heads), line(["---"] * len(heads))]
+        for name, tasks in parts.items():
+            mean = {severity: f"{share:.0%} ± {stderr:.0%}" for severity, share, stderr in mean_left(tasks)}
+            lines.append(line([name, len(tasks), *(mean.get(severity, "-") for severity in severities)]))
+        lines.append("")
     heads = ["protocol", "set", "task", "metric", "corruption", REAL, *(f"drop at {s}" for s in severities)]
-    lines = ["", "## Corrupted pictures", "", "Drops are paired: real minus corrupted, over the same questions.", ""]
+    lines += ["Drops are paired: real minus corrupted, over the same questions.", ""]
     lines += [line(heads), line(["---"] * len(heads))]
     for row in summary["rows"]:
         for name in names if row["main"] else ():

@@ -13,8 +13,9 @@ from lhrs_chat.errors import DataError
 from . import passports, summary
 from .benchmarks import BENCHMARKS, Benchmark, Question
 from .conditions import Ask, by_key, plan
-from .records import ANSWERS, Key, Record, check_header, fingerprint, read_header, read_records
+from .records import Key, Record, check_header, fingerprint
 from .runner import rescore
+from .samples import header_of, records_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def data_of(folder: Path, given: Path | None) -> Data:
     Raises:
         DataError: there are no answers in the folder, or the data are not here.
     """
-    return open_data(str(read_header(folder / ANSWERS)["benchmark"]), given)
+    return open_data(str(header_of(folder)["benchmark"]), given)
 
 
 def score(data: Data, folder: Path) -> ScoredRun:
@@ -85,12 +86,11 @@ def score(data: Data, folder: Path) -> ScoredRun:
     Raises:
         DataError: there are no answers, they are about other data, or one belongs to no question.
     """
-    path = folder / ANSWERS
-    header = read_header(path)
+    header = header_of(folder)
     protocols = {name: protocol.id for name, protocol in data.benchmark.protocols.items()}
     now = {**header, "benchmark": data.benchmark.name, "data_sha256": data.sha256, "protocols": protocols}
-    check_header({**header, "protocols": protocols}, now, path)
-    stored = {record.key: record for record, _ in read_records(path)}
+    check_header({**header, "protocols": protocols}, now, folder)
+    stored = {record.key: record for record in records_of(folder)}
     asks = by_key(plan(data.questions, {condition for _, condition in stored}, seed=int(header["seed"])))
     lost = [key for key in stored if key not in asks]
     if lost:

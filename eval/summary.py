@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lhrs_chat.metrics.stats import mean_stderr
-
+from . import averages
 from .benchmarks import REAL, Benchmark, Protocol, Question
 from .conditions import Ask, Exchange, derange, in_order, plan
+from .estimates import GROUPS, Answered, Estimate, Row, Scored, cells_of, estimate, image_of, jackknife, score_cell
 from .passports import Check, describe
 from .records import Key, Record
 
-PARSED = "parsed"
-GROUPS = 20
 BINS = 10
 STRICT = "strict"
-
-Scored = dict[str, dict[str, dict[str, float]]]
-"""Metrics by condition, then question id."""
-Answered = dict[str, list[Question]]
-"""The answered questions of one set and task by condition, as they were asked."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score or a difference; `stderr` is None where it cannot be told from so few pictures."""
-
-    mean: float
-    stderr: float | None
-    questions: int
-    images: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One metric of one set and task. `differences`: real minus a condition, over the questions answered under both."""
-
-    protocol: str
-    subset: str
-    task: str
-    metric: str
-    main: bool
-    lower_is_better: bool
-    conditions: dict[str, Estimate]
-    differences: dict[str, Estimate]
-
-
-def cells_of(questions: Sequence[Question]) -> dict[tuple[str, str], list[Question]]:
-    """Questions by set and task, in the order of these."""
-    cells: dict[tuple[str, str], list[Question]] = {}
-    for question in questions:
-        cells.setdefault((question.subset, question.task), []).append(question)
-    return {key: cells[key] for key in sorted(cells)}
 
 
 def summarise(
@@ -96,7 +55,9 @@ def summarise(
             rows.extend(_whole_rows(protocol, cell[0], answered, scored, records))
             classes.extend(_per_class(protocol, answered, scored))
             mains.setdefault(subset, {})[task] = (answered, scored)
-        overall += [found for subset, tasks in mains.items() if (found := _overall(protocol, subset, tasks, names))]
+        for subset, tasks in mains.items():
+            overall += averages.of_set(protocol, subset, tasks, names)
+        overall += averages.of_sets(protocol, rows)
     asked_for = {*benchmark.conditions, *names}
     return {
         "run": dict(header),
@@ -111,37 +72,12 @@ def summarise(
         "sets": _sets(questions, records, derange(questions, header["seed"])),
         "rows": [asdict(row) for row in rows],
         "overall": overall,
+        "between_sets": averages.between_sets(benchmark, cells, asks, records),
         "protocols": _protocols(benchmark, cells, asks, records),
         "quirks": {protocol.id: list(protocol.quirks) for protocol in benchmark.protocols.values()},
         "calibration": _calibration(benchmark, asks, records),
         "per_class": classes,
     }
-
-
-def score_cell(name: str, protocol: Protocol, answered: Answered, records: Mapping[Key, Record]) -> Scored:
-    """Metrics of each question of one set and task, those included that need all answers of the set."""
-    values: Scored = {}
-    for condition, asked in answered.items():
-        values[condition] = {q.id: dict(records[q.id, condition].scores[name]) for q in asked}
-        whole = protocol.corpus.get(asked[0].task) if asked else None
-        if whole is not None:
-            texts = [records[q.id, condition].text for q in asked]
-            for question, more in zip(asked, whole(asked, texts), strict=True):
-                values[condition][question.id].update(more)
-    return values
-
-
-def image_of(question: Question) -> str:
-    """The cluster a question belongs to: its pictures."""
-    return "\n".join(str(path) for path in question.images)
-
-
-def estimate(values: Sequence[float], clusters: Sequence[str]) -> Estimate:
-    """The mean of values, with its standard error clustered by `clusters`."""
-    images = len(set(clusters))
-    mean, stderr = mean_stderr(values, clusters)
-    told = images > 1 and math.isfinite(stderr)
-    return Estimate(float(mean), float(stderr) if told else None, len(values), images)
 
 
 def _mean_rows(protocol: Protocol, first: Question, answered: Answered, scored: Scored) -> list[Row]:
@@ -230,74 +166,14 @@ def _pooled_rows(
     conditions: dict[str, dict[str, Estimate]] = {}
     differences: dict[str, dict[str, Estimate]] = {}
     for condition, asked in answered.items():
-        for metric, estimate in jackknife(partial(measure, condition), asked, groups).items():
-            conditions.setdefault(metric, {})[condition] = estimate
+        for metric, found in jackknife(partial(measure, condition), asked, groups).items():
+            conditions.setdefault(metric, {})[condition] = found
         if condition != REAL:
             real = {q.id for q in answered.get(REAL, ())}
             both = [q for q in asked if q.id in real]
-            for metric, estimate in jackknife(partial(against, condition), both, groups).items():
-                differences.setdefault(metric, {})[condition] = estimate
+            for metric, found in jackknife(partial(against, condition), both, groups).items():
+                differences.setdefault(metric, {})[condition] = found
     return [_row(protocol, first, m, found, differences.get(m, {})) for m, found in conditions.items()]
-
-
-def jackknife(
-    measure: Callable[[Sequence[Question]], dict[str, float]], questions: Sequence[Question], groups: int = GROUPS
-) -> dict[str, Estimate]:
-    """Measure a set, with standard errors from leaving out one random group of pictures at a time.
-
-    stderr^2 = (G - 1) / G * sum_g (theta_g - mean theta)^2 with G groups, or as many as there are pictures
-    (delete-a-group jackknife, Kott 2001). One group gives no standard error.
-    """
-    if not questions:
-        return {}
-    images = sorted({image_of(q) for q in questions})
-    random.Random(0).shuffle(images)
-    groups = min(groups, len(images))
-    group_of = {image: place % groups for place, image in enumerate(images)}
-    whole = measure(questions)
-    if groups < 2:
-        return {metric: Estimate(value, None, len(questions), len(images)) for metric, value in whole.items()}
-    parts = [measure([q for q in questions if group_of[image_of(q)] != g]) for g in range(groups)]
-    found = {}
-    for metric, value in whole.items():
-        left = np.array([part[metric] for part in parts])
-        stderr = math.sqrt((groups - 1) / groups * float(((left - left.mean()) ** 2).sum()))
-        found[metric] = Estimate(value, stderr, len(questions), len(images))
-    return found
-
-
-def _overall(
-    protocol: Protocol, subset: str, tasks: Mapping[str, tuple[Answered, Scored]], conditions: Sequence[str]
-) -> dict[str, Any] | None:
-    """Averages over the scored tasks of a set that share one main metric: over all questions, and over tasks."""
-    tasks = {task: own for task, own in tasks.items() if task in protocol.main}
-    metrics = {protocol.main[task] for task in tasks}
-    metric = next(iter(metrics)) if len(metrics) == 1 else None
-    if metric is None or len(tasks) < 2:
-        return None
-    found: dict[str, Any] = {}
-    for condition in conditions:
-        parts = [
-            [(scored[condition][q.id][metric], image_of(q)) for q in answered[condition]]
-            for answered, scored in tasks.values()
-            if answered[condition] and all(metric in m for m in scored[condition].values())
-        ]
-        if len(parts) != len(tasks):
-            continue
-        values = [value for part in parts for value, _ in part]
-        clusters = [image for part in parts for _, image in part]
-        means = [float(np.mean([value for value, _ in part])) for part in parts]
-        mean = float(np.mean(means))
-        even = [
-            mean + (value - own) * len(values) / (len(parts) * len(part))
-            for own, part in zip(means, parts, strict=True)
-            for value, _ in part
-        ]
-        found[condition] = {
-            "questions": asdict(estimate(values, clusters)),
-            "tasks": asdict(estimate(even, clusters)),
-        }
-    return {"protocol": protocol.id, "subset": subset, "metric": metric, "conditions": found} if found else None
 
 
 def _protocols(

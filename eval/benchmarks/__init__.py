@@ -38,6 +38,7 @@ class Question:
         targets: what is true.
         error_cap: the error booked where no number could be read; no error is booked larger than it.
         max_new_tokens: how long the answer may be.
+        same_as: the name that versions of one question in several sets share; a limit keeps the same ones of each set.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Question:
     targets: Targets
     error_cap: float = 0.0
     max_new_tokens: int = 32
+    same_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,9 @@ class Protocol:
         derived: metrics of a whole set that follow from the scores of its questions, by task: (questions, scores) to
             one dictionary.
         main: the metric of each task that is shown first and decides.
+        averages: groups of tasks that are also averaged, over questions and over tasks; where there is none, all scored
+            tasks are, if they share their main metric.
+        over_sets: tasks whose main score is also averaged over sets, each set counting the same; their pictures differ.
         lower_is_better: names of metrics that are errors.
         quirks: what a published scorer does that one would not expect, one sentence each.
     """
@@ -134,6 +139,8 @@ class Protocol:
     derived: Mapping[str, Callable[[Sequence[Question], Sequence[Mapping[str, float]]], dict[str, float]]] = field(
         default_factory=dict
     )
+    averages: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    over_sets: tuple[str, ...] = ()
     lower_is_better: frozenset[str] = frozenset()
     quirks: tuple[str, ...] = ()
 
@@ -151,6 +158,7 @@ class Benchmark:
         protocols: by name (`strict`, `official`).
         passport: what is known of the published data.
         conditions: what a run puts before the model when it is not told: the real picture; nano_probe adds controls.
+        reference: the set that those with versions of its questions are compared with.
     """
 
     name: str
@@ -160,6 +168,7 @@ class Benchmark:
     protocols: Mapping[str, Protocol]
     passport: Passport
     conditions: tuple[str, ...] = (REAL,)
+    reference: str = ""
 
 
 BENCHMARKS: Folder[Benchmark] = Folder(__name__, "BENCHMARK", Benchmark)

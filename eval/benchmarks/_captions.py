@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lhrs_chat.formats.captions import Captioned, karpathy
+from lhrs_chat.formats.rows import Pictures
 from lhrs_chat.metrics import captions as caption_metrics
 from lhrs_chat.schema import Targets
 
 from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _java_captions
-from ._reading import Pictures, Row, checked, finder, read_json
+from ._reading import checked, finder
 
 TASK = "caption"
 PROMPT = "Describe the picture in one sentence."
@@ -59,45 +61,31 @@ def strict(name: str) -> Protocol:
     )
 
 
-def captioned(
-    name: str, row: Row, filename: str, captions: tuple[str, ...], pictures: Pictures, licence: str, scene: str
-) -> Question:
-    """The question for one captioned picture."""
-    path = pictures.path(filename, row.where)
+def _question(name: str, captioned: Captioned, pictures: Pictures, licence: str) -> Question:
+    path = pictures.path(captioned.file, captioned.where)
     return Question(
-        id=filename,
+        id=captioned.file,
         task=TASK,
         text=PROMPT,
         images=(path,),
-        size_px=pictures.size_px(path, row.where),
+        size_px=pictures.size_px(path, captioned.where),
         subset=name,
-        scene_id=scene,
+        scene_id=captioned.file,
         licence=licence,
-        targets=Targets(captions=captions),
+        targets=Targets(captions=captioned.sentences),
         max_new_tokens=TOKENS,
     )
 
 
-def karpathy(name: str, rows: Iterable[Row], pictures: Pictures, licence: str, folder: Path) -> list[Question]:
-    """The test split of a file in the layout of Karpathy's splits: file name, split, sentences with their `raw` text.
-
-    Raises:
-        DataError: a row is broken, a picture is missing or stands there twice.
-    """
-    questions = []
-    for row in rows:
-        if row.one_of("split", ("train", "val", "test")) != "test":
-            continue
-        filename = row.text("filename")
-        captions = tuple(sentence.text("raw") for sentence in row.rows("sentences"))
-        if not captions:
-            raise row.bad("sentences", "a list of sentences")
-        questions.append(captioned(name, row, filename, captions, pictures, licence, filename))
-    return checked(questions, folder)
-
-
-def karpathy_benchmark(name: str, summary: str, file: str, images: Sequence[str], passport: Passport) -> Benchmark:
-    """A caption benchmark that is one such file and its pictures.
+def caption_benchmark(
+    name: str,
+    summary: str,
+    file: str,
+    images: Sequence[str],
+    passport: Passport,
+    read: Callable[[Path, str], Iterator[Captioned]] = karpathy,
+) -> Benchmark:
+    """A benchmark that is the test split of one file of captions and its pictures.
 
     Args:
         name: the benchmark.
@@ -105,11 +93,13 @@ def karpathy_benchmark(name: str, summary: str, file: str, images: Sequence[str]
         file: the annotation file.
         images: folders of the pictures, below the data folder.
         passport: what is known of it.
+        read: yields the pictures of a split of the file.
     """
 
     def load(folder: Path) -> list[Question]:
         pictures = Pictures([folder / place for place in images])
-        return karpathy(name, read_json(folder / file).rows("images"), pictures, passport.imagery_licence, folder)
+        found = read(folder / file, "test")
+        return checked([_question(name, captioned, pictures, passport.imagery_licence) for captioned in found], folder)
 
     return Benchmark(name, summary, finder(name, [file], passport.location), load, {"strict": strict(name)}, passport)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lhrs_chat.errors import DataError, GeoError
-from lhrs_chat.schema import Box, Targets
+from lhrs_chat.formats import voc_grounding
+from lhrs_chat.formats.rows import Pictures
+from lhrs_chat.schema import Targets
 
 from . import Parsed, Protocol, Question, _boxes
-from ._reading import Pictures, checked
-
-SIDES = ("xmin", "ymin", "xmax", "ymax")
+from ._reading import checked
 
 
 def load_xml(folder: Path, split: str, subset: str, licence: str) -> list[Question]:
@@ -27,73 +25,25 @@ def load_xml(folder: Path, split: str, subset: str, licence: str) -> list[Questi
     Raises:
         DataError: an XML file is broken, a number is no object, a picture is missing.
     """
-    wanted = _numbers(folder / f"{split}.txt")
     pictures = Pictures([folder / "JPEGImages", folder / "images"])
     questions = []
-    for number, (name, item, where) in enumerate(_objects(folder / "Annotations")):
-        if number not in wanted:
-            continue
-        wanted.discard(number)
-        path = pictures.path(name, where)
+    for referred in voc_grounding.referred(folder, split):
+        path = pictures.path(referred.file, referred.where)
         questions.append(
             Question(
-                id=f"{split}#{number}",
+                id=f"{split}#{referred.number}",
                 task=_boxes.TASK,
-                text=_boxes.prompt(_child(item, "description", where)),
+                text=_boxes.prompt(referred.expression),
                 images=(path,),
-                size_px=pictures.size_px(path, where),
+                size_px=pictures.size_px(path, referred.where),
                 subset=subset,
-                scene_id=name,
+                scene_id=referred.file,
                 licence=licence,
-                targets=Targets(boxes=(_box(item, where),)),
+                targets=Targets(boxes=(referred.box,)),
                 max_new_tokens=_boxes.TOKENS,
             )
         )
-    if wanted:
-        raise DataError(f"{split}.txt names objects that no XML file holds", found=sorted(wanted)[:5])
     return checked(questions, folder)
-
-
-def _numbers(path: Path) -> set[int]:
-    found: set[int] = set()
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise DataError(f"{path.name} cannot be read", found=path) from error
-    for place, line in enumerate(lines, start=1):
-        if not line.isdecimal():
-            raise DataError(f"line {place} of {path.name} is no number of an object", found=line)
-        if int(line) in found:
-            raise DataError(f"line {place} of {path.name}: two questions have one id", found=line)
-        found.add(int(line))
-    return found
-
-
-def _objects(folder: Path) -> Iterator[tuple[str, ElementTree.Element, str]]:
-    """Every object in the order of file names: its picture, itself, and its place for errors."""
-    for path in sorted(folder.glob("*.xml")):
-        try:
-            root = ElementTree.parse(path).getroot()
-        except (ElementTree.ParseError, OSError) as error:
-            raise DataError(f"{path.name} is no XML", found=str(error)) from error
-        name = _child(root, "filename", path.name)
-        for place, item in enumerate(root.findall("object")):
-            yield name, item, f"object {place} of {path.name}"
-
-
-def _child(item: ElementTree.Element, name: str, where: str) -> str:
-    text = item.findtext(name)
-    if text is None or not text.strip():
-        raise DataError(f"{where}: bad field {name!r}", found=text, allowed="a text")
-    return text.strip()
-
-
-def _box(item: ElementTree.Element, where: str) -> Box:
-    try:
-        x1, y1, x2, y2 = (float(item.findtext(f"bndbox/{side}") or "") for side in SIDES)
-        return Box((x1, y1, x2, y2), "pixel")
-    except (ValueError, GeoError) as error:
-        raise DataError(f"{where}: bad field 'bndbox'", found=str(error), allowed="xmin, ymin, xmax, ymax") from error
 
 
 def score_plus_one(question: Question, parsed: Parsed) -> dict[str, float]:

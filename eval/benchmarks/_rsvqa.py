@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhrs_chat.errors import DataError
-from lhrs_chat.schema import Number, Targets
+from lhrs_chat.formats import rsvqa
+from lhrs_chat.formats.rows import Pictures
+from lhrs_chat.formats.rsvqa import AREA, COUNT
 
 from . import Parsed, Protocol, Question, Reply
-from ._reading import Pictures, Row, checked, read_json
-from ._scoring import closed, parse_closed, score_accuracy
+from ._reading import checked
+from ._scoring import parse_closed, score_accuracy
 
-PRESENCE, COMPARISON, RURAL, COUNT, AREA = "presence", "comp", "rural_urban", "count", "area"
-CLOSED = {PRESENCE: ("yes", "no"), COMPARISON: ("yes", "no"), RURAL: ("rural", "urban")}
 NUMERIC = (COUNT, AREA)
-UNITS = {COUNT: "", AREA: "m2"}
 SUFFIX = " Answer with one word or one number."
 RANGES = (0.0, 10.0, 100.0, 1000.0)
 TOKENS = 16
@@ -56,78 +54,37 @@ def load(
 
 def _load_split(folder: Path, split: Split, pictures: Pictures, tasks: Sequence[str], licence: str) -> list[Question]:
     questions = []
-    for number, row, shown, said in linked(folder, split.prefix):
-        image = shown.word("id")
-        path = pictures.path(f"{image}.tif", row.where)
-        task = row.one_of("type", tasks)
+    for asked in rsvqa.linked(folder, split.prefix):
+        image = asked.image.word("id")
+        path = pictures.path(f"{image}.tif", asked.where)
+        task = asked.row.one_of("type", tasks)
         questions.append(
             Question(
-                id=f"{split.prefix}#{number}",
+                id=f"{split.prefix}#{asked.number}",
                 task=task,
-                text=row.text("question") + SUFFIX,
+                text=asked.row.text("question") + SUFFIX,
                 images=(path,),
-                size_px=pictures.size_px(path, row.where),
+                size_px=pictures.size_px(path, asked.where),
                 subset=split.subset,
                 scene_id=f"{split.prefix}/{image}",
                 licence=licence,
-                targets=targets(task, said, "answer"),
+                targets=rsvqa.truth(task, asked.answer, asked.where),
                 max_new_tokens=TOKENS,
             )
         )
     return questions
 
 
-def linked(folder: Path, prefix: str) -> Iterator[tuple[str, Row, Row, Row]]:
-    """Yield number and row of each active question of a split, with the rows of its picture and of its first answer.
-
-    Raises:
-        DataError: a question points at no active picture or answer, or a number stands there twice.
-    """
-    said = _active(folder / f"{prefix}_answers.json", "answers")
-    shown = _active(folder / f"{prefix}_images.json", "images")
-    for number, row in _active(folder / f"{prefix}_questions.json", "questions").items():
-        image, ids = row.word("img_id"), row.values.get("answers_ids")
-        if image not in shown:
-            raise DataError(f"{row.where}: no active image has this number", found=image)
-        if not isinstance(ids, list) or not ids or str(ids[0]) not in said:
-            raise row.bad("answers_ids", "a list with the number of an active answer")
-        yield number, row, shown[image], said[str(ids[0])]
-
-
-def _active(path: Path, name: str) -> dict[str, Row]:
-    """The rows of a file by their number, without those that are switched off."""
-    rows: dict[str, Row] = {}
-    for row in read_json(path).rows(name):
-        if row.values.get("active") is True:
-            number = row.word("id")
-            if number in rows:
-                raise DataError(f"{row.where}: this number stands in {path.name} twice", found=number)
-            rows[number] = row
-    return rows
-
-
-def targets(task: str, row: Row, name: str) -> Targets:
-    """What is true, from an answer as it is published: `yes`, `rural`, `12`, `350m2`.
-
-    Raises:
-        DataError: the answer is not one of this type.
-    """
-    answer = row.word(name).lower()
-    if task in CLOSED:
-        if answer not in CLOSED[task]:
-            raise row.bad(name, ", ".join(CLOSED[task]))
-        return closed(answer, CLOSED[task])
-    match = re.fullmatch(r"(\d+)(?:m2)?", answer)
-    if match is None:
-        raise row.bad(name, "a whole number, m2 after it for an area")
-    return Targets(answer=answer, numbers=(Number(float(match[1]), UNITS[task]),))
-
-
 def score(question: Question, parsed: Parsed) -> dict[str, float]:
-    """Accuracy; for numbers also whether they fall in the same range as the true one: 0, to 10, 100, 1000, more."""
+    """Accuracy; for numbers also whether they fall in the same range as the true one: 0, to 10, 100, 1000, more.
+
+    The range is what RSVQA asks of an area, so that it is the accuracy there, and the number itself is `exact`.
+    """
     found = score_accuracy(question, parsed)
     if question.targets.numbers:
         near = isinstance(parsed, float) and _range(parsed) == _range(question.targets.numbers[0].value)
+        if question.task == AREA:
+            return {"accuracy": float(near), "exact": found["accuracy"], "parsed": found["parsed"]}
         found["same_range"] = float(near)
     return found
 
@@ -182,9 +139,8 @@ def parse_before_comma(question: Question, reply: Reply) -> str:
     return reply.text.replace(" ", "").split(".")[0].split(",")[0].strip().lower()
 
 
-def protocols(name: str, tasks: Sequence[str]) -> dict[str, Protocol]:
-    """The protocols of one of the two sets."""
-    main = {task: "same_range" if task == AREA else "accuracy" for task in tasks}
+def protocols(name: str, tasks: Sequence[str], strict: str) -> dict[str, Protocol]:
+    """The protocols of one of the two sets, `strict` being the id of the strict one."""
     official: Mapping[str, str] = {task: "accuracy" for task in tasks if task not in NUMERIC}
 
     def published(kind: str, parse: Callable[[Question, Reply], Parsed], quirks: tuple[str, ...]) -> Protocol:
@@ -192,7 +148,7 @@ def protocols(name: str, tasks: Sequence[str]) -> dict[str, Protocol]:
 
     counts = "Counts and areas are not scored."
     return {
-        "strict": Protocol(id=f"{name}-strict-1", parse=parse_closed, score=score, main=main),
+        "strict": Protocol(id=strict, parse=parse_closed, score=score, main=dict.fromkeys(tasks, "accuracy")),
         "official": published(
             "official",
             parse_plain,

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lhrs_chat.errors import DataError, MissingExtraError
+from lhrs_chat.formats.rows import Row
 from lhrs_chat.registry import cache_folder
-
-from ._reading import Row
 
 BATCH_ROWS = 64
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from lhrs_chat.formats import cdvqa
+from lhrs_chat.formats.cdvqa import COVERS, RANGES, TYPES
+from lhrs_chat.formats.rows import Pictures
 from lhrs_chat.schema import Targets
 from lhrs_chat.text import answers
 
 from . import Benchmark, Parsed, Passport, Protocol, Question, Reply
-from ._reading import Pictures, checked, finder
-from ._rsvqa import linked
+from ._reading import checked, finder
 from ._scoring import YES_NO, score_accuracy
 
 LOCATION = "github.com/YZHJessica/CDVQA: *_questions.json, *_answers.json, *_images.json; pictures: SECOND, im1 and im2"
 SPLITS = ("Val", "Test", "Test2")
-COVERS = ("NVG_surface", "buildings", "low_vegetation", "playgrounds", "trees", "water")
-RANGES = ("0", *(f"{low}_to_{low + 10}" for low in range(0, 100, 10)))
-CHANGE, INCREASE, DECREASE = "change_or_not", "increase_or_not", "decrease_or_not"
-TYPES = {
-    **dict.fromkeys((CHANGE, INCREASE, DECREASE), YES_NO),
-    **dict.fromkeys(("smallest_change", "largest_change", "change_to_what"), COVERS),
-    **dict.fromkeys(("change_ratio", "change_ratio_types"), RANGES),
-}
 SYNONYMS = {"NVG_surface": ("non-vegetated ground surface", "non-vegetated ground", "bare ground")}
 BEFORE_AFTER = "The first picture is from before, the second from after. "
 TOKENS = 16
@@ -34,28 +28,25 @@ def load(folder: Path) -> list[Question]:
     Raises:
         DataError: a row is broken, an answer is not one of its type, a picture is missing.
     """
-    before = Pictures([folder / "im1", folder / "A"])
-    after = Pictures([folder / "im2", folder / "B"])
+    before, after = (Pictures([folder / place for place in places]) for places in (cdvqa.BEFORE, cdvqa.AFTER))
     licence = BENCHMARK.passport.imagery_licence
     questions = []
     for split in SPLITS:
         if not (folder / f"{split}_questions.json").is_file():
             continue
-        for number, row, shown, said in linked(folder, split):
-            name, task = shown.text("file_name"), row.one_of("type", TYPES)
-            answer = said.one_of("answer", TYPES[task])
-            path = before.path(name, row.where)
+        for asked in cdvqa.questions(folder, split):
+            path = before.path(asked.file, asked.where)
             questions.append(
                 Question(
-                    id=f"{split}#{number}",
-                    task=task,
-                    text=BEFORE_AFTER + row.text("question") + _hint(task),
-                    images=(path, after.path(name, row.where)),
-                    size_px=before.size_px(path, row.where),
+                    id=f"{split}#{asked.number}",
+                    task=asked.kind,
+                    text=BEFORE_AFTER + asked.text + _hint(asked.kind),
+                    images=(path, after.path(asked.file, asked.where)),
+                    size_px=before.size_px(path, asked.where),
                     subset=split,
-                    scene_id=name,
+                    scene_id=asked.file,
                     licence=licence,
-                    targets=Targets(answer=answer, choices=TYPES[task]),
+                    targets=Targets(answer=asked.answer, choices=TYPES[asked.kind]),
                     max_new_tokens=TOKENS,
                 )
             )

@@ -1,18 +1,25 @@
 """EarthMind-Bench: questions about pairs of an optical and a radar picture, asked with one, the other, and both.
 
-Read are the five files of questions with options and the open-ended ones. The multispectral addition and the
-segmentation part are other formats and are not read.
+Read are the questions with options, those with a multispectral picture in place of the optical one, the open-ended
+ones, and the segmentation part in RefCOCO's layout (`sarnew`: `instances.json`, `refs(unc).p`, folders `rgb`, `sar`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lhrs_chat.schema import Targets
+import numpy as np
 
-from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _captions
-from ._reading import Pictures, Row, checked, finder, read_list
+from lhrs_chat.errors import DataError
+from lhrs_chat.formats.rows import Pictures, Row, read_list
+from lhrs_chat.metrics import masks as mask_metrics
+from lhrs_chat.schema import Targets
+from lhrs_chat.text import answers
+
+from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _bands, _captions, _masks, _refcoco
+from ._reading import checked, finder
 from ._scoring import lettered, parse_choice, score_accuracy
 
 LOCATION = "Hugging Face data set sy1998/EarthMind-Bench: folders json and img"
@@ -29,13 +36,22 @@ OPEN = {
     "Navigation_all_unmatched": "open_route",
     "urban_all_unmatched": "open_urban",
 }
+FILES = [f"{place}{file}.json" for file in (*CHOSEN, *OPEN, "ms_scene_classification_qa") for place in ("json/", "")]
+FILES += [f"{place}instances.json" for place in ("sarnew/", "")]
 OPTICAL, RADAR, BOTH = "optical", "radar", "both"
 BEFORE = {
     OPTICAL: "",
     RADAR: "The picture is a radar picture. ",
     BOTH: "The first picture is optical, the second a radar picture of the same place. ",
 }
-TOKENS, OPEN_TOKENS = 32, 256
+BEFORE_MS = {
+    OPTICAL: "The pictures show the bands of one multispectral picture, the first one in true colour. ",
+    RADAR: BEFORE[RADAR],
+    BOTH: "The first four pictures show the bands of one multispectral picture, the last is a radar picture of it. ",
+}
+MULTISPECTRAL, MS_SCENE = "ms_scene_classification_qa", "multispectral_scene_classification"
+SEGMENTATION = "segmentation"
+TOKENS, OPEN_TOKENS, MASK_TOKENS = 32, 256, 1024
 
 
 def load(folder: Path) -> list[Question]:
@@ -49,32 +65,85 @@ def load(folder: Path) -> list[Question]:
     radar = Pictures([root / "sar" / "img" for root in roots])
     questions: list[Question] = []
     for file, task in (CHOSEN | OPEN).items():
-        path = next(
-            (place / f"{file}.json" for place in (folder / "json", folder) if (place / f"{file}.json").is_file()), None
-        )
-        for place, row in enumerate(read_list(path) if path is not None else []):
+        for place, row in enumerate(_rows(folder, file)):
             name = row.text("file_name").removesuffix(".json").removesuffix(".png") + ".png"
-            pair = (optical.path(name, row.where), radar.path(name, row.where))
-            shown = {OPTICAL: pair[:1], RADAR: pair[1:], BOTH: pair}
-            sizes = {OPTICAL: optical, RADAR: radar, BOTH: optical}
-            for mode, images in shown.items():
-                asked = _question(row, task, f"{task}#{place}@{mode}", name)
-                questions.append(
-                    replace(
-                        asked,
-                        text=BEFORE[mode] + asked.text,
-                        images=images,
-                        size_px=sizes[mode].size_px(images[0], row.where),
-                        subset=mode,
-                    )
-                )
-    return checked(questions, folder)
+            asked = _question(row, task, f"{task}#{place}", name)
+            pair = (optical.path(name, row.where),), radar.path(name, row.where)
+            questions += _three(asked, *pair, BEFORE, optical, row.where)
+    questions += _multispectral(folder, [root / "ms_sar" for root in roots])
+    return checked([*questions, *_segmentation(folder)], folder)
+
+
+def _rows(folder: Path, file: str) -> list[Row]:
+    """The rows of a file of questions; none where it is not there."""
+    places = (folder / "json" / f"{file}.json", folder / f"{file}.json")
+    return next((read_list(path) for path in places if path.is_file()), [])
+
+
+def _three(
+    asked: Question, optical: tuple[Path, ...], radar: Path, before: Mapping[str, str], sizes: Pictures, where: str
+) -> list[Question]:
+    """A question with each sensor and with both."""
+    shown = {OPTICAL: optical, RADAR: (radar,), BOTH: (*optical, radar)}
+    return [
+        replace(
+            asked,
+            id=f"{asked.id}@{mode}",
+            text=before[mode] + asked.text,
+            images=images,
+            size_px=sizes.size_px(images[0], where),
+            subset=mode,
+            same_as=asked.id,
+        )
+        for mode, images in shown.items()
+    ]
+
+
+def _multispectral(folder: Path, roots: Sequence[Path]) -> list[Question]:
+    """Scene classification with the bands of Sentinel-2 in four pictures, and with radar."""
+    radar = Pictures([root / "sar" / "img" for root in roots])
+    questions: list[Question] = []
+    for place, row in enumerate(_rows(folder, MULTISPECTRAL)):
+        name = row.text("file_name").removesuffix(".json").removesuffix(".png")
+        bands = next((root / "ms" / "img" for root in roots if (root / "ms" / "img").is_dir()), roots[0] / "ms" / "img")
+        optical = _bands.compose(bands, name, row.where)
+        asked = _question(row, MS_SCENE, f"{MS_SCENE}#{place}", name)
+        questions += _three(asked, optical, radar.path(f"{name}.png", row.where), BEFORE_MS, radar, row.where)
+    return questions
+
+
+def _segmentation(folder: Path) -> list[Question]:
+    """Expressions whose region is to be marked."""
+    place = next((p for p in (folder / "sarnew", folder) if (p / _refcoco.INSTANCES).is_file()), None)
+    if place is None:
+        return []
+    optical, radar = Pictures([place / "rgb"]), Pictures([place / "sar"])
+    questions: list[Question] = []
+    for said in _refcoco.read(place, "test"):
+        rgb, sar = optical.path(Path(said.file).name, said.where), radar.path(said.file, said.where)
+        sizes = {pictures.size_px(path, said.where)[::-1] for pictures, path in ((optical, rgb), (radar, sar))}
+        if sizes != {said.mask.shape_px}:
+            raise DataError(f"{said.where}: the mask has another size", found=said.mask.shape_px, allowed=sorted(sizes))
+        asked = Question(
+            id=f"{SEGMENTATION}#{said.place}",
+            task=SEGMENTATION,
+            text=f"Mark {said.text.strip().rstrip('.')}.{_masks.WORDS}",
+            images=(),
+            size_px=(0, 0),
+            subset="",
+            scene_id=said.file,
+            licence=BENCHMARK.passport.imagery_licence,
+            targets=Targets(masks=(said.mask,)),
+            max_new_tokens=MASK_TOKENS,
+        )
+        questions += _three(asked, (rgb,), sar, BEFORE, optical, said.where)
+    return questions
 
 
 def _question(row: Row, task: str, number: str, name: str) -> Question:
     """A question without its pictures."""
     text, targets = row.text("question"), Targets(captions=(row.text("answer"),))
-    if task in CHOSEN.values():
+    if task not in OPEN.values():
         options = row.texts("candidate")
         answer = row.one_of("answer", options)
         named = options if all(option[1:2] in (".", ")") for option in options) else lettered(options)
@@ -95,13 +164,32 @@ def _question(row: Row, task: str, number: str, name: str) -> Question:
 
 
 def parse(question: Question, reply: Reply) -> Parsed:
-    """The option, or the text of an open answer."""
+    """The option, or the text of an open answer or of a mask."""
+    if question.targets.masks:
+        return reply.text if answers.masks(reply.text) else None
     return parse_choice(question, reply) if question.targets.choices else _captions.parse(question, reply)
 
 
 def score(question: Question, parsed: Parsed) -> dict[str, float]:
-    """Right or wrong; open answers are scored over the set."""
+    """Right or wrong; open answers and masks are scored over the texts."""
     return score_accuracy(question, parsed) if question.targets.choices else _captions.score(question, parsed)
+
+
+def score_regions(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, float]:
+    """All intersections over all unions; an answer without a mask covers nothing."""
+    pairs = [_masks.pair(text, question.targets.masks[0]) for question, text in zip(questions, texts, strict=True)]
+    return {"ciou": mask_metrics.ciou([said for said, _ in pairs], [wanted for _, wanted in pairs])}
+
+
+def score_with_background(questions: Sequence[Question], texts: Sequence[str]) -> dict[str, float]:
+    """Mean IoU of region and background over the answers that hold a mask; 0 where none does."""
+    found = []
+    for question, text in zip(questions, texts, strict=True):
+        if answers.masks(text):
+            said, wanted = _masks.pair(text, question.targets.masks[0])
+            classes = mask_metrics.class_iou(said.astype(int), wanted.astype(int), 2)
+            found.append(float(np.nan_to_num(classes).mean()))
+    return {"miou": float(np.mean(found)) if found else 0.0}
 
 
 def parse_whole(question: Question, reply: Reply) -> Parsed:
@@ -112,7 +200,7 @@ def parse_whole(question: Question, reply: Reply) -> Parsed:
 def score_whole(question: Question, parsed: Parsed) -> dict[str, float]:
     """Equal to the option, to the letter; open answers are left out."""
     if not question.targets.choices:
-        return {}
+        return {"parsed": float(bool(answers.masks(str(parsed))))} if question.targets.masks else {}
     right = parsed in (*question.targets.labels, question.targets.answer)
     return {"accuracy": float(right), "parsed": 1.0}
 
@@ -128,10 +216,8 @@ _TASKS = {
 
 BENCHMARK = Benchmark(
     name="earthmind_bench",
-    summary="pairs of optical and radar pictures: five tasks with options, four open ones, three ways to show them",
-    find=finder(
-        "earthmind_bench", [f"{place}{file}.json" for file in CHOSEN | OPEN for place in ("json/", "")], LOCATION
-    ),
+    summary="pairs of optical and radar pictures: options, open questions, masks; with one sensor and with both",
+    find=finder("earthmind_bench", FILES, LOCATION),
     load=load,
     passport=Passport(
         location=LOCATION,
@@ -158,21 +244,31 @@ BENCHMARK = Benchmark(
             id="earthmind_bench-strict-1",
             parse=parse,
             score=score,
-            main=dict.fromkeys(CHOSEN.values(), "accuracy") | dict.fromkeys(OPEN.values(), "cider"),
-            corpus=dict.fromkeys(OPEN.values(), _captions.each),
-            pooled=dict.fromkeys(OPEN.values(), _captions.whole),
+            main={
+                **dict.fromkeys((*CHOSEN.values(), MS_SCENE), "accuracy"),
+                **dict.fromkeys(OPEN.values(), "cider"),
+                SEGMENTATION: "mask_iou",
+            },
+            corpus={**dict.fromkeys(OPEN.values(), _captions.each), SEGMENTATION: _masks.each},
+            pooled={**dict.fromkeys(OPEN.values(), _captions.whole), SEGMENTATION: score_regions},
+            averages={"options": tuple(CHOSEN.values())},
         ),
         "official": Protocol(
             id="earthmind_bench-official-1",
             parse=parse_whole,
             score=score_whole,
-            main=dict.fromkeys(CHOSEN.values(), "accuracy"),
+            main=dict.fromkeys((*CHOSEN.values(), MS_SCENE), "accuracy") | {SEGMENTATION: "miou"},
+            pooled={SEGMENTATION: score_with_background},
+            averages={"options": tuple(CHOSEN.values())},
             quirks=(
                 "Only an answer that equals the text of the option to the letter is right; a letter alone, other case "
                 "or a full stop is wrong.",
                 "A question that the published program could not ask leaves the denominator; here each one is asked.",
+                "The IoU of a mask is the mean of those of the region and of the background; answers without a mask "
+                "leave the denominator.",
                 "Open answers are judged by GPT-4 there, a failure of the judge counts as -1; no judge is asked here.",
             ),
         ),
     },
+    reference=BOTH,
 )

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from lhrs_chat.formats.rows import Pictures, Row, read_json
 from lhrs_chat.schema import Number, Targets
 from lhrs_chat.text import answers
 
 from . import Benchmark, Parsed, Passport, Protocol, Question, Reply
-from ._reading import Pictures, Row, checked, finder, read_json
+from ._reading import checked, finder
 from ._scoring import YES_NO, parse_closed, score_accuracy, truth
 
 LOCATION = "Hugging Face data set Kingdrone-Junjue/EarthVLSet: Val_QA.json, Val/images_png"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lhrs_chat.formats.rows import Pictures, Row, read_list
 from lhrs_chat.schema import Number, Targets
 from lhrs_chat.text import answers
 
 from . import Benchmark, Parsed, Passport, Protocol, Question, Reply
-from ._reading import Pictures, Row, checked, finder, read_list
+from ._reading import checked, finder
 from ._scoring import YES_NO, parse_closed, score_accuracy
 
 LOCATION = "github.com/BinaLab/FloodNet-VQA, EarthVision 2021 track 2: Questions/*.json and Images"

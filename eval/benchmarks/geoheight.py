@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from lhrs_chat.errors import DataError
+from lhrs_chat.formats.rows import Pictures, Row, read_list
 from lhrs_chat.registry import cache_folder
 from lhrs_chat.schema import Number, Targets
 from lhrs_chat.text import answers
 
 from . import Benchmark, Parsed, Passport, Protocol, Question, Reply, _captions, _height_scenes, _masks
-from ._reading import VARIABLE, Pictures, Row, checked, finder, read_list
+from ._reading import VARIABLE, checked, finder
 from ._scoring import lettered, parse_choice, score_accuracy
 
 TASKS = (
@@ -114,6 +115,7 @@ def _question(row: Row, pictures: Pictures) -> Question:
     kind = row.row("answer").one_of("type", TYPES)
     return Question(
         id=row.word("id"),
+        same_as=row.word("id"),
         task=f"{row.text('task')}_{kind}",
         text="\n".join([*words, _ask(row, kind)]),
         images=tuple(paths),
@@ -224,7 +226,7 @@ def _order(text: str, options: Sequence[str]) -> str | None:
 
 
 def score(question: Question, parsed: Parsed) -> dict[str, float]:
-    """Metrics by type of answer; masks are scored over the texts, see `score_masks`."""
+    """Metrics by type of answer; masks are scored over the texts, see `_masks.each`."""
     targets, found = question.targets, {"parsed": float(parsed is not None)}
     if targets.labels:
         return {"exact": float(parsed == targets.answer), "kendall_tau": _tau(parsed, targets.labels), **found}
@@ -244,12 +246,6 @@ def _tau(parsed: Parsed, order: Sequence[str]) -> float:
     place = {name: position for position, name in enumerate(parsed.split(" "))}
     pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
     return float(np.mean([1.0 if place[a] < place[b] else -1.0 for a, b in pairs]))
-
-
-def score_masks(questions: Sequence[Question], texts: Sequence[str]) -> list[dict[str, float]]:
-    """IoU of each mask with the true one: the masks of an answer are joined; one of another size is an IoU of 0."""
-    pairs = zip(questions, texts, strict=True)
-    return [{"mask_iou": _masks.iou(text, question.targets.masks[0])} for question, text in pairs]
 
 
 _METRIC = {NUMBER: "within_tolerance", CHOICE: "accuracy", RANKING: "exact", MASK: "mask_iou", BOTH: "mask_iou"}
@@ -272,11 +268,12 @@ BENCHMARK = Benchmark(
             score=score,
             main={f"{task}_{kind}": _METRIC.get(kind, "cider") for task in TASKS for kind in TYPES},
             corpus={
-                f"{task}_{kind}": score_masks if kind != TEXT else _captions.each
+                f"{task}_{kind}": _masks.each if kind != TEXT else _captions.each
                 for task in TASKS
                 for kind in (MASK, BOTH, TEXT)
             },
             lower_is_better=frozenset({"mae"}),
         )
     },
+    reference=REAL_HEIGHT,
 )

@@ -8,10 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from lhrs_chat.formats.rows import Pictures, Row, read_json
 from lhrs_chat.schema import Targets
 
 from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply
-from ._reading import Pictures, Row, checked, finder, read_json
+from ._reading import checked, finder
 from ._scoring import LETTERS, parse_choice, reply_of, score_accuracy
 
 LOCATION = "Hugging Face data set PumpkinCat/LHRS_Data, folder LHRS-Bench"

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from lhrs_chat.errors import DataError, GeoError
+from lhrs_chat.formats.rows import Pictures, Row, read_list
 from lhrs_chat.geo.frames import convert
 from lhrs_chat.metrics import boxes as box_metrics
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers
 
 from . import CONDITIONS, Benchmark, Parsed, Passport, Protocol, Question, Reply, _captions
-from ._reading import Pictures, Row, checked, read_list
+from ._reading import checked
 
 ROWS = "probe.jsonl"
 VARIABLE = "LHRS_CHAT_PROBE"

@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lhrs_chat.errors import DataError
+from lhrs_chat.formats.rows import Pictures
 
 from . import Benchmark, Passport, Question, vrsbench
-from ._reading import Pictures, checked, finder
+from ._reading import checked, finder
 
 LOCATION = "Hugging Face data set xiang709/REOBench, question files of xiang709/VRSBench beside its folders of pictures"
 CLEAN = "clean"
@@ -36,7 +37,7 @@ def load(folder: Path) -> list[Question]:
         for question in vrsbench.read(folder, Pictures([images])):
             if question.targets.boxes and corruption in GEOMETRIC:
                 continue
-            questions.append(replace(question, id=f"{subset}/{question.id}", subset=subset))
+            questions.append(replace(question, id=f"{subset}/{question.id}", subset=subset, same_as=question.id))
     return checked(questions, folder)
 
 
@@ -68,11 +69,15 @@ BENCHMARK = Benchmark(
         imagery_licence="CC-BY-4.0; made from pictures of VRSBench, that is DOTA and DIOR",
         changes=(
             "The folder names of the published archive could not be seen; the names here are those of its scripts.",
-            "Its parts on AID, DIOR and Potsdam are not read; for AID run scene_classification with --corrupt.",
+            "Its parts on DIOR (oriented detection) and Potsdam (land cover maps) hold no questions: detectors and "
+            "segmenters are scored on them; they are not read.",
+            "The folders of its part on AID, as its scripts read them, need not be the archive's; it is not read: "
+            "run scene_classification on AID with --corrupt all.",
         ),
     ),
     protocols={
         name: replace(protocol, id=protocol.id.replace("vrsbench", "reobench"))
         for name, protocol in vrsbench.BENCHMARK.protocols.items()
     },
+    reference=CLEAN,
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from . import Passport
-from ._captions import karpathy_benchmark, table
+from ._captions import caption_benchmark, table
 
 LOCATION = "github.com/201528014227051/RSICD_optimal: dataset_rsicd.json, RSICD_images unpacked beside it"
 _SOURCE = "SkyEyeGPT paper"
 
-BENCHMARK = karpathy_benchmark(
+BENCHMARK = caption_benchmark(
     "rsicd",
     "captions of the RSICD test split",
     "dataset_rsicd.json",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
-from lhrs_chat.errors import DataError, GeoError
-from lhrs_chat.schema import Box, Targets
+from lhrs_chat.formats import rsvg
+from lhrs_chat.formats.rows import Pictures
+from lhrs_chat.schema import Targets
 
 from . import Benchmark, Passport, Published, Question, _boxes, _rsvg
-from ._reading import Pictures, checked, finder
+from ._reading import checked, finder
 
 LOCATION = "sunyuxi.github.io/publication/GeoVG: rsvg_test.pth and the folder images"
 FILE = "rsvg_test.pth"
@@ -21,54 +21,28 @@ def load(folder: Path) -> list[Question]:
     Raises:
         DataError: the file or a row of it is broken, or a picture is missing.
     """
+    from lhrs_chat.models import saved_list
+
     pictures = Pictures([folder / "images", folder])
     licence = BENCHMARK.passport.imagery_licence
     questions = []
-    for place, row in enumerate(_rows(folder / FILE)):
-        where = f"row {place} of {FILE}"
-        name, box, expression = _fields(row, where)
-        path = pictures.path(name, where)
+    for referred in rsvg.referred(saved_list.load(folder / FILE), FILE):
+        path = pictures.path(referred.file, referred.where)
         questions.append(
             Question(
-                id=f"test#{place}",
+                id=f"test#{referred.number}",
                 task=_boxes.TASK,
-                text=_boxes.prompt(expression),
+                text=_boxes.prompt(referred.expression),
                 images=(path,),
-                size_px=pictures.size_px(path, where),
+                size_px=pictures.size_px(path, referred.where),
                 subset="rsvg",
-                scene_id=name,
+                scene_id=referred.file,
                 licence=licence,
-                targets=Targets(boxes=(box,)),
+                targets=Targets(boxes=(referred.box,)),
                 max_new_tokens=_boxes.TOKENS,
             )
         )
     return checked(questions, folder)
-
-
-def _rows(path: Path) -> list[object]:
-    """The list in a file that torch saved; nothing but plain values is unpacked."""
-    import torch
-
-    try:
-        rows = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise DataError(f"{path.name} cannot be read", found=str(error)[:200]) from error
-    if not isinstance(rows, list):
-        raise DataError(f"{path.name} is no list", found=type(rows).__name__)
-    return rows
-
-
-def _fields(row: object, where: str) -> tuple[str, Box, str]:
-    """File name, box and expression of (name, [x1, y1, x2, y2], expression, ...)."""
-    if not isinstance(row, list | tuple) or len(row) < 3 or not isinstance(row[0], str) or not isinstance(row[2], str):
-        raise DataError(
-            f"{where} is broken", found=repr(row)[:120], allowed="(name, [x1, y1, x2, y2], expression, ...)"
-        )
-    try:
-        x1, y1, x2, y2 = (float(value) for value in row[1])
-        return row[0], Box((x1, y1, x2, y2), "pixel"), row[2]
-    except (TypeError, ValueError, GeoError) as error:
-        raise DataError(f"{where}: bad field 'box'", found=repr(row[1])[:80], allowed="[x1, y1, x2, y2]") from error
 
 
 BENCHMARK = Benchmark(

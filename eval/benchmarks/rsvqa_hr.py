@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lhrs_chat.formats import rsvqa
+
 from . import Benchmark, Passport, Published, Question, _rsvqa
 from ._reading import finder
 
 LOCATION = "Zenodo record 6344367: USGS_split_test_*.json, Images.tar unpacked beside them (its folder is Data)"
-TASKS = (_rsvqa.PRESENCE, _rsvqa.COMPARISON, _rsvqa.COUNT, _rsvqa.AREA)
+TASKS = (rsvqa.PRESENCE, rsvqa.COMPARISON, rsvqa.COUNT, rsvqa.AREA)
 SPLITS = (_rsvqa.Split("test", "USGS_split_test"), _rsvqa.Split("test_philadelphia", "USGS_split_test_phili"))
 
 
@@ -42,5 +44,5 @@ BENCHMARK = Benchmark(
             Published("SkyEyeGPT", "mean of presence and comparison, second test set", 81.89, "SkyEyeGPT paper"),
         ),
     ),
-    protocols=_rsvqa.protocols("rsvqa_hr", TASKS),
+    protocols=_rsvqa.protocols("rsvqa_hr", TASKS, "rsvqa_hr-strict-2"),
 )

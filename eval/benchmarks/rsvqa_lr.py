@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lhrs_chat.formats import rsvqa
+
 from . import Benchmark, Passport, Published, Question, _rsvqa
 from ._reading import finder
 
 LOCATION = "Zenodo record 6344334: LR_split_test_*.json, Images_LR.zip unpacked beside them"
-TASKS = (_rsvqa.PRESENCE, _rsvqa.COMPARISON, _rsvqa.RURAL, _rsvqa.COUNT)
+TASKS = (rsvqa.PRESENCE, rsvqa.COMPARISON, rsvqa.RURAL, rsvqa.COUNT)
 TEST = _rsvqa.Split("test", "LR_split_test")
 
 
@@ -42,5 +44,5 @@ BENCHMARK = Benchmark(
             Published("TerraScope", "accuracy", 91.4, "TerraScope paper"),
         ),
     ),
-    protocols=_rsvqa.protocols("rsvqa_lr", TASKS),
+    protocols=_rsvqa.protocols("rsvqa_lr", TASKS, "rsvqa_lr-strict-1"),
 )

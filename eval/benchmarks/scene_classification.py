@@ -22,12 +22,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from lhrs_chat.errors import DataError
+from lhrs_chat.formats.rows import SUFFIXES, Pictures, read_json
 from lhrs_chat.metrics import labels as label_metrics
 from lhrs_chat.schema import Targets
 from lhrs_chat.text import answers
 
 from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply
-from ._reading import SUFFIXES, Pictures, checked, finder, read_json
+from ._reading import checked, finder
 from ._scoring import reply_of, score_accuracy
 
 TASK = "scene_class"
@@ -234,6 +235,7 @@ BENCHMARK = Benchmark(
             parse=parse,
             score=score_accuracy,
             main={TASK: "accuracy"},
+            over_sets=(TASK,),
             pooled={TASK: balanced},
         ),
         "official": Protocol(
@@ -241,6 +243,7 @@ BENCHMARK = Benchmark(
             parse=parse_similar,
             score=score_accuracy,
             main={TASK: "balanced_accuracy"},
+            over_sets=(TASK,),
             pooled={TASK: balanced_similar},
             quirks=(
                 "This is the scorer of LHRS-Bot: an answer that is no class name counts as the class it shares the "

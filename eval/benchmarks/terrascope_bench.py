@@ -11,10 +11,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lhrs_chat.formats.rows import Pictures, Row
 from lhrs_chat.schema import Mask, Targets
 
 from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _masks
-from ._reading import Pictures, Row, checked, finder
+from ._reading import checked, finder
 from ._scoring import LETTERS, parse_choice, reply_of, score_accuracy
 from ._tables import read_parquet, unpack_picture
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from . import Passport
-from ._captions import karpathy_benchmark, table
+from ._captions import caption_benchmark, table
 
 LOCATION = "linked by github.com/201528014227051/RSICD_optimal: dataset.json and the folder imgs"
 _SOURCE = "SkyEyeGPT paper"
 
-BENCHMARK = karpathy_benchmark(
+BENCHMARK = caption_benchmark(
     "ucm_captions",
     "captions of the UCM-Captions test split",
     "dataset.json",

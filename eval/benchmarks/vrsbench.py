@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from lhrs_chat.formats.rows import Pictures, Row, read_list
 from lhrs_chat.schema import Box, Number, Targets
 from lhrs_chat.text import answers, grounding
 
 from . import Benchmark, Parsed, Passport, Protocol, Published, Question, Reply, _boxes, _captions, _java_captions
-from ._reading import Pictures, Row, checked, finder, read_list
+from ._reading import checked, finder
 from ._scoring import YES_NO, parse_closed, score_accuracy
 
 LOCATION = "Hugging Face data set xiang709/VRSBench: VRSBench_EVAL_*.json, Images_val.zip unpacked beside them"
@@ -164,6 +165,7 @@ def _protocol(name: str, *quirks: str) -> Protocol:
         corpus={_captions.TASK: _captions.every},
         pooled={_captions.TASK: _captions.whole},
         once={_captions.TASK: _java_captions.whole},
+        averages={"grounding": (UNIQUE, OTHERS), "vqa": VQA_TASKS},
         quirks=quirks,
     )
 

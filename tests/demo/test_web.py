@@ -149,9 +149,17 @@ def test_the_page_asks_for_nothing_from_elsewhere(assistant: Assistant) -> None:
 
 
 def test_errors_end_the_program_with_2(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    def missing(model: str) -> None:
+    def missing(model: str, **options: str) -> None:
         raise WeightsError("no such model", found=model)
 
     monkeypatch.setattr(Assistant, "open", missing)
     assert program.main(["--model", "none"]) == 2
     assert capsys.readouterr().err == "error: no such model\n  found: none\n"
+
+
+def test_the_model_is_opened_as_the_options_say(monkeypatch: pytest.MonkeyPatch, assistant: Assistant) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(Assistant, "open", lambda *args, **options: said.append((args, options)) or assistant)
+    monkeypatch.setattr(web, "serve", lambda page, host, port: said.append(port))
+    assert program.main(["--model", "some", "--dtype", "bfloat16", "--quantise", "4bit", "--port", "0"]) == 0
+    assert said == [(("some",), {"dtype": "bfloat16", "quantise": "4bit"}), 0]

@@ -7,13 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from eval import compare, export, passports, report, runner, runs, summary
+from eval import compare, export, passports, report, runner, runs
 from eval.__main__ import main
 from eval.benchmarks import BENCHMARKS, Passport, Protocol
 from lhrs_chat.errors import DataError
+from lhrs_chat.metrics.stats import mean_stderr
+from lhrs_chat.schema import Mask, Number, Targets
+from lhrs_chat.text import run_lengths
 
 BENCHMARK = BENCHMARKS.get("nano_probe")
 
@@ -137,7 +141,7 @@ def test_averages_of_tasks_that_share_a_metric(probe: Path, pair: dict[str, Path
     real = row["conditions"]["real"]
     assert real["questions"]["mean"] == pytest.approx((3 + 1) / 7) and real["tasks"]["mean"] == pytest.approx(0.55)
     assert real["tasks"]["stderr"] > 0
-    one = summary.mean_stderr([1.0, 0.0, 1.0, 0.0, 1.0])
+    one = mean_stderr([1.0, 0.0, 1.0, 0.0, 1.0])
     assert one.stderr == pytest.approx(0.2449, abs=1e-4)
 
 
@@ -235,3 +239,32 @@ def test_lmms_eval_task(probe: Path, tmp_path: Path) -> None:
     assert len(rows) == 72 and {"question", "answer"} <= set(rows[0])
     visual = runpy.run_path(str(out / "nano_probe_docs.py"))["doc_to_visual"]
     assert visual(rows[0])[0].size == (32, 24)
+
+
+def test_vlmevalkit_takes_a_file_for_a_test_with_options_or_without(probe: Path, tmp_path: Path) -> None:
+    data = runs.open_data("nano_probe", probe)
+    asked = data.questions[0]
+    chosen = replace(asked, id="a", text="What? A. water B. wood", targets=Targets("A. water", ("A. water", "B. wood")))
+    paths = export.vlmevalkit(replace(data, questions=[asked, chosen]), tmp_path)
+    assert [path.name for path in paths] == ["nano_probe_options.tsv", "nano_probe_open.tsv"]
+    options, other = ([row.split("\t") for row in path.read_text().splitlines()] for path in paths)
+    assert "A" in options[0] and "A" not in other[0]
+    assert [row[1] for row in options[1:]] == ["a"] and [row[1] for row in other[1:]] == [asked.id]
+
+
+def test_a_true_mask_is_no_blank(probe: Path) -> None:
+    asked = runs.open_data("nano_probe", probe).questions[0]
+    mask = Mask.from_array(np.eye(4, dtype=bool))
+    targets = Targets(numbers=(Number(25.0, "%"),), masks=(mask,))
+    said = export.truth(replace(asked, targets=targets))
+    number, _, text = said.partition(" ")
+    assert number == "25" and run_lengths.from_coco(json.loads(text)) == mask
+
+
+def test_a_question_with_several_true_options_stays_whole(probe: Path, tmp_path: Path) -> None:
+    data = runs.open_data("nano_probe", probe)
+    targets = Targets("A C", ("A. water", "B. wood", "C. road"), labels=("A", "C"))
+    asked = replace(data.questions[0], text="What?\nA. water\nB. wood\nC. road", targets=targets)
+    (path,) = export.vlmevalkit(replace(data, questions=[asked]), tmp_path)
+    (row,) = csv.DictReader(io.StringIO(path.read_text()), delimiter="\t")
+    assert row["answer"] == "A C" and row["question"] == asked.text and "A" not in row

@@ -5,6 +5,8 @@ LHRS_CHAT_EVAL_PAGE=FILE LHRS_CHAT_SCREENSHOT=1 opens that page too and saves do
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -15,17 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from eval import page, passports, plots, runner, runs
+from eval import page, passports, plots, report, runner, runs
 from eval.__main__ import main
 from eval.benchmarks import BENCHMARKS, Passport
 from eval.conditions import CONTROLS
 from lhrs_chat.errors import LhrsError
 from lhrs_chat.schema import Mask
+from lhrs_chat.text.run_lengths import to_coco
 
 BENCHMARK = BENCHMARKS.get("nano_probe")
 ROOT = Path(__file__).resolve().parents[2]
+JUDGE = {"model": "m", "weights_sha256": "", "prompt_sha256": "", "rows": []}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -102,9 +107,27 @@ def test_masks_of_both_kinds_are_shown(scored: runs.ScoredRun) -> None:
     question = scored.asks[key].question
     targets = replace(question.targets, masks=(Mask.from_array(region), Mask("pixel", polygons=(ring,))))
     asks = {**scored.asks, key: replace(scored.asks[key], question=replace(question, targets=targets))}
-    one = replace(scored, asks=asks, records={key: scored.records[key]})
+    text = json.dumps(to_coco(Mask.from_array(~region)))
+    one = replace(scored, asks=asks, records={key: replace(scored.records[key], text=text)})
     (sample,) = embedded(page.render(one, scored.summary()))["samples"]
-    assert sample["masks"][0]["uri"].startswith("data:image/png") and sample["masks"][1]["rings"][0][1] == [0.5, 0.0]
+    true, outlined, said = sample["masks"]
+    assert true["uri"].startswith("data:image/png") and outlined["rings"][0][1] == [0.5, 0.0]
+    assert [mask["whose"] for mask in sample["masks"]] == ["true", "true", "said"]
+    for mask, rows in ((true, slice(0, 12)), (said, slice(12, 24))):
+        tint = np.array(PIL.Image.open(io.BytesIO(base64.b64decode(mask["uri"].split(",")[1]))))
+        seen = np.zeros((24, 32), bool)
+        seen[rows] = True
+        assert ((tint[..., 3] > 0) == seen).all() and (tint[seen][0, :3] == page.COLOURS[mask["whose"]]).all()
+
+
+def test_the_verdicts_of_a_judge_stand_on_the_page(scored: runs.ScoredRun) -> None:
+    verdicts = {"synthetic-0-caption": True, "synthetic-1-caption": False, "synthetic-2-caption": None}
+    data = embedded(page.render(scored, {**scored.summary(), "judge": {**JUDGE, "verdicts": verdicts}}, 10**6))
+    by_key = {(s["id"], s["condition"]): s["judge"] for s in data["samples"]}
+    said = [by_key[f"synthetic-{place}-caption", "real"] for place in range(4)]
+    assert said == ["right", "not right", "unreadable", "not shown to it"]
+    assert by_key["synthetic-0-caption", "grey"] is None and by_key["synthetic-0-presence", "real"] is None
+    assert {s["judge"] for s in embedded(page.render(scored, scored.summary()))["samples"]} == {None}
 
 
 def test_plots_say_in_words_what_they_show(scored: runs.ScoredRun) -> None:
@@ -116,6 +139,9 @@ def test_plots_say_in_words_what_they_show(scored: runs.ScoredRun) -> None:
     )
     (cloud,) = plots.curves(summary)
     assert "severity 0: 100% left; severity 1: " in cloud
+    share = re.findall(r"severity 3: (\d+)% left", cloud)[0]
+    (row,) = re.findall(r"^\| cloud \| (\d+) \| (.*) \|$", report.markdown(summary), re.M)
+    assert int(row[0]) == cloud.count('class="thin"') and row[1].split(" | ")[2].startswith(f"{share}% ± ")
     (reliability,) = plots.calibration(summary)
     assert "confidence 0.50" in reliability and f"{summary['calibration'][0]['ece']:.3f}" in reliability
 
@@ -182,6 +208,19 @@ def test_samples_can_be_filtered_and_turned(tab: Any, scored: runs.ScoredRun) ->
     expect(tab.get_by_role("status")).to_contain_text("0 samples")
     tab.get_by_label("Words").fill("onerror")
     expect(cards.first).to_contain_text("</script><img src=x onerror=alert(1)>")
+    expect(tab.get_by_label("Judge")).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_samples_can_be_filtered_by_what_a_judge_said(tab: Any, scored: runs.ScoredRun) -> None:
+    from playwright.sync_api import expect
+
+    judge = {**JUDGE, "verdicts": {"synthetic-1-caption": False}}
+    tab.goto(page.write(scored, {**scored.summary(), "judge": judge}).as_uri())
+    tab.get_by_label("Judge").select_option("not right")
+    cards = tab.locator("#cards article")
+    expect(cards).to_have_count(1)
+    expect(cards.first).to_contain_text("synthetic-1-caption")
 
 
 @pytest.mark.browser

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eval import conditions, records, runner, runs, summary
+from eval import conditions, estimates, records, runner, runs
 from eval.__main__ import main
 from eval.benchmarks import BENCHMARKS, CONDITIONS, Benchmark, Question
 from eval.pictures import Pictures
@@ -230,10 +230,10 @@ def test_standard_errors_are_clustered_by_picture(probe: Path, tmp_path: Path, s
 def test_jackknife_of_a_mean_is_its_standard_error() -> None:
     values = np.random.default_rng(0).normal(size=12)
     questions = [made(str(i), str(i), error_cap=float(v)) for i, v in enumerate(values)]
-    found = summary.jackknife(lambda part: {"mean": float(np.mean([q.error_cap for q in part]))}, questions)["mean"]
+    found = estimates.jackknife(lambda part: {"mean": float(np.mean([q.error_cap for q in part]))}, questions)["mean"]
     assert found.mean == pytest.approx(values.mean())
     assert found.stderr == pytest.approx(values.std(ddof=1) / math.sqrt(12))
-    assert summary.jackknife(lambda part: {"mean": 1.0}, questions[:1])["mean"].stderr is None
+    assert estimates.jackknife(lambda part: {"mean": 1.0}, questions[:1])["mean"].stderr is None
 
 
 def pick(summary: dict[str, Any], subset: str, task: str, metric: str) -> dict[str, Any]:

@@ -65,8 +65,8 @@ def perfect() -> Callable[[Question], str]:
     def answer(question: Question) -> str:
         targets = question.targets
         if targets.boxes:
-            box = convert(targets.boxes[0], "unit", size_px=question.size_px)
-            return f"[{', '.join(str(value) for value in box.xyxy)}]"
+            boxes = [convert(box, "unit", size_px=question.size_px).xyxy for box in targets.boxes]
+            return " ".join(f"[{', '.join(str(value) for value in box)}]" for box in boxes)
         if targets.captions:
             return targets.captions[0]
         said = []

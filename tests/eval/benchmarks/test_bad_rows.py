@@ -41,6 +41,8 @@ def again(*keys: Any) -> Change:
 
 VRS_REF, VRS_VQA = "VRSBench_EVAL_referring.json", "VRSBench_EVAL_vqa.json"
 CASES: list[tuple[str, str, Change, str]] = [
+    ("earthmind_bench", "json/ms_scene_classification_qa.json", put(0, "answer", value="x"), "row 0 of ms_.*'answer'"),
+    ("earthmind_bench", "json/ms_scene_classification_qa.json", put(0, "file_name", value="8"), "bands are missing"),
     ("lhrs_bench", "qa.json", put("data", 0, "qa_pairs", 1, "answer", value="E"), "row 1 of qa_pairs.*'answer'"),
     ("lhrs_bench", "qa.json", put("data", 0, "qa_pairs", 0, "choices", value="A. x C. y"), "'choices'"),
     ("lhrs_bench", "qa.json", put("data", 0, "qa_pairs", 0, "type", value=[12]), "'type'"),
@@ -119,6 +121,12 @@ ROWS: list[tuple[str, str, dict[str, Any], str]] = [
     ("geochat_bench", "lrben.jsonl", {"question_id": 99}, "line 1 of lrben.jsonl.*no answer"),
     ("geochat_bench", "hrben.jsonl", {"category": "area"}, "'category'"),
     ("geochat_bench", "aid.jsonl", {"text": "What is it?"}, "'text'"),
+    ("geochat_bench", "referring.jsonl", {"ground_truth": "<1><2>"}, "line 1 of referring.jsonl.*'ground_truth'"),
+    ("geochat_bench", "referring.jsonl", {"ground_truth": [[[1, 2], [3]]]}, "'ground_truth'"),
+    ("geochat_bench", "referring.jsonl", {"ground_truth": [[[1, "x"]]]}, "'ground_truth'"),
+    ("geochat_bench", "referring.jsonl", {"size_group": "huge"}, "'size_group'"),
+    ("geochat_bench", "referring.jsonl", {"type": "region"}, "'type'"),
+    ("geochat_bench", "region_captioning.jsonl", {"ground_truth": ""}, "'ground_truth'"),
 ]
 
 

@@ -122,6 +122,16 @@ def test_a_count_in_the_right_range(text: str, exact: int, near: int) -> None:
     assert (found["accuracy"], found["same_range"]) == (exact, near)
 
 
+@pytest.mark.parametrize(
+    ("text", "near", "exact"), [("350 m2", 1, 1), ("999 m2", 1, 0), ("100", 0, 0), ("1001 m2", 0, 0), ("", 0, 0)]
+)
+def test_an_area_in_the_right_range_is_right(text: str, near: int, exact: int) -> None:
+    strict = BENCHMARKS.get("rsvqa_hr").protocols["strict"]
+    question = asked("rsvqa_hr", "area")
+    found = strict.score(question, strict.parse(question, Reply(text, "brackets1", question.size_px)))
+    assert (found["accuracy"], found["exact"]) == (near, exact)
+
+
 @pytest.mark.parametrize("name", ["dior_rsvg", "rsvg"])
 def test_one_pixel_more_makes_boxes_far_apart_a_hit(name: str) -> None:
     box = Box((0.10, 0.10, 0.20, 0.20), "unit")
@@ -350,3 +360,32 @@ def test_earthvqa_answers(task: str, place: int, text: str, strict: int, officia
 def test_flood_conditions(place: int, text: str, expected: int) -> None:
     question = asked("floodnet_vqa", "condition_recognition", place)
     assert right("floodnet_vqa", question, text) == {"strict": expected}
+
+
+@pytest.mark.parametrize(
+    ("text", "hit", "overlap"),
+    [
+        ("[0.15625, 0.166667, 0.40625, 0.416667] [0.53125, 0.208333, 0.78125, 0.541667]", 1.0, 1.0),
+        ("[0.53125, 0.208333, 0.78125, 0.541667] [0.15625, 0.166667, 0.40625, 0.416667]", 1.0, 1.0),
+        ("[0.15625, 0.166667, 0.40625, 0.416667]", 0.0, 0.5),
+        (
+            "[0.15625, 0.166667, 0.40625, 0.416667] [0.53125, 0.208333, 0.78125, 0.541667] [0.8, 0.8, 0.9, 0.9]",
+            *(0.0, 2 / 3),
+        ),
+        ("[0.15625, 0.166667, 0.40625, 0.416667] " * 2, 0.0, 0.5),
+        ("", 0.0, 0.0),
+    ],
+)
+def test_several_objects_are_right_where_each_is_met_and_no_box_is_left_over(
+    text: str, hit: float, overlap: float
+) -> None:
+    strict = BENCHMARKS.get("geochat_bench").protocols["strict"]
+    question = asked("geochat_bench", "refer_small_several")
+    found = strict.score(question, strict.parse(question, Reply(text, "brackets1", question.size_px)))
+    assert found["acc_0.5"] == hit and found["iou"] == pytest.approx(overlap, abs=1e-3)
+
+
+def test_the_columns_of_geochats_table_group_the_tasks() -> None:
+    groups = BENCHMARKS.get("geochat_bench").protocols["strict"].averages
+    assert len(groups["boxes"]) == 12 and len(groups["small"]) == 4 and len(groups["refer"]) == 6
+    assert groups["several"] == tuple(task for task in groups["boxes"] if task.endswith("_several"))
