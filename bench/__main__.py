@@ -46,6 +46,24 @@ def _bridge(model: str) -> list[Row]:
     return measure()
 
 
+def _prep(model: str) -> list[Row]:
+    from bench.prep import measure
+
+    return measure()
+
+
+def _dedup(model: str) -> list[Row]:
+    from bench.dedup import measure
+
+    return [measure()]
+
+
+def _scenes(model: str) -> list[Row]:
+    from bench.scenes import measure
+
+    return measure()
+
+
 PARTS: dict[str, Callable[[str], list[Row]]] = {
     "startup": lambda model: [startup.measure()],
     "memory": lambda model: [memory.measure()],
@@ -54,6 +72,9 @@ PARTS: dict[str, Callable[[str], list[Row]]] = {
     "second_turn": _second_turn,
     "bridge": _bridge,
     "harness": _harness,
+    "scenes": _scenes,
+    "prep": _prep,
+    "dedup": _dedup,
 }
 
 
