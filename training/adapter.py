@@ -26,6 +26,19 @@ def has_adapter(folder: Path) -> bool:
     return (folder / FILES[0]).is_file()
 
 
+def without_adapter(model: LhrsForConditionalGeneration) -> Any:
+    """Return the language model itself, below its adapter where it has one."""
+    inner: Any = model.language_model
+    return inner.get_base_model() if isinstance(inner, PeftModel) else inner
+
+
+def merge_adapter(model: LhrsForConditionalGeneration) -> None:
+    """Put what an adapter has learned into the weights below it, where there is one."""
+    inner: Any = model.language_model
+    if isinstance(inner, PeftModel):
+        model.language_model = inner.merge_and_unload()
+
+
 def new_adapter(model: LhrsForConditionalGeneration, lora: LoraPart, preset: Preset) -> None:
     """Put a fresh adapter on the language model; it changes nothing before it is trained."""
     shape = preset.lora
@@ -33,9 +46,15 @@ def new_adapter(model: LhrsForConditionalGeneration, lora: LoraPart, preset: Pre
         r=lora.rank or shape.rank,
         lora_alpha=lora.alpha or shape.alpha,
         lora_dropout=lora.dropout,
-        target_modules=list(lora.targets or shape.targets),
+        target_modules=_targets(lora.targets or shape.targets),
+        use_dora=lora.dora,
     )
     _put_on(model, config)
+
+
+def _targets(names: tuple[str, ...]) -> list[str] | str:
+    """Return names of layers as peft wants them; one that is no plain name is a regular expression."""
+    return names[0] if len(names) == 1 and not names[0].isidentifier() else list(names)
 
 
 def continue_adapter(model: LhrsForConditionalGeneration, folder: Path) -> None:
@@ -58,6 +77,7 @@ def continue_adapter(model: LhrsForConditionalGeneration, folder: Path) -> None:
         lora_alpha=given["lora_alpha"],
         lora_dropout=given.get("lora_dropout", 0.0),
         use_rslora=given.get("use_rslora", False),
+        use_dora=given.get("use_dora", False),
         target_modules=targets if isinstance(targets, str) else [name.removeprefix(_WHOLE) for name in targets],
     )
     stored = {name.replace(_WHOLE, "", 1): tensor for name, tensor in load_file(folder / FILES[1]).items()}

@@ -11,22 +11,26 @@ import json
 import logging
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import PeftModel
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lhrs_chat.errors import LhrsError, WeightsError
-from lhrs_chat.models.convert._writing import check_out, whole_folder
-from lhrs_chat.presets import RECORD, load_preset
+from lhrs_chat.models.whole_folder import check_out, whole_folder
+from lhrs_chat.presets import RECORD
 from lhrs_chat.registry import file_sha256
 
-from .adapter import has_adapter
+from .adapter import has_adapter, merge_adapter
+from .card import write_card
+from .loop import FINISHED
 from .recipe import Recipe, load_recipe
 from .start import BRIDGE, prepare
+from .systems import load_system
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,7 @@ def export(run: Path) -> Path:
             should carry.
     """
     recipe = _finished(run, WEIGHTS)
-    preset = load_preset(recipe.preset)
+    preset = load_system(recipe.preset)
     if not preset.trained:
         raise WeightsError(
             "this preset ships nothing that was trained here",
@@ -70,19 +74,25 @@ def export(run: Path) -> Path:
     return folder
 
 
-def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32) -> Path:
+def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32, scores: Sequence[Path] = ()) -> Path:
     """Write the whole model of `run`, with what it and the stages before it trained, to the new folder `out`.
+
+    Args:
+        run: folder of a finished run.
+        out: a folder that is not there yet.
+        dtype: number format of the weights.
+        scores: files scores.json of evaluations, for the card.
 
     Raises:
         LhrsError: the run is not finished, or `out` is there already; nothing is written.
     """
     check_out(out)
     recipe = _finished(run, (BRIDGE,))
-    made = dataclasses.replace(recipe, start=run, lora="continue" if has_adapter(run) else None, place_words=False)
+    made = dataclasses.replace(
+        recipe, start=run, lora="continue" if has_adapter(run) else None, place_words=False, quantise="none"
+    )
     model, processor = prepare(made)
-    inner: Any = model.language_model
-    if isinstance(inner, PeftModel):
-        model.language_model = inner.merge_and_unload()
+    merge_adapter(model)
     nn.Module.to(model, dtype)
     with whole_folder(out) as scratch:
         model.save_pretrained(scratch)
@@ -92,13 +102,33 @@ def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32) -> Pa
         )
         record = {"preset": recipe.preset, "trained": made_from, "files": files}
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        write_card(scratch, out.name, load_system(recipe.preset), _stages(run, recipe)[::-1], scores)
     log.info("the model is in %s", out)
     return out
 
 
+def push(folder: Path, repo: str) -> str:
+    """Upload a folder to a repository of the Hugging Face hub, which is made where it is not there; return its address.
+
+    Raises:
+        WeightsError: the hub refuses, or cannot be reached.
+    """
+    hub = HfApi()
+    try:
+        made = hub.create_repo(repo, private=True, exist_ok=True)
+        hub.upload_folder(repo_id=repo, folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(
+            "the model could not be uploaded",
+            found=f"{repo}: {str(error).splitlines()[0]}",
+            next_step=f"sign in with `hf auth login`; the model itself is in {folder}",
+        ) from error
+    return str(made)
+
+
 def _finished(run: Path, parts: tuple[str, ...]) -> Recipe:
     """Read the recipe of a run that has written its `parts`."""
-    missing = [name for name in (*parts, "recipe.yaml", "loss.jsonl") if not (run / name).exists()]
+    missing = [name for name in (*parts, "recipe.yaml", "loss.jsonl", FINISHED) if not (run / name).exists()]
     if missing:
         raise WeightsError("this run is not finished", found=f"no {', '.join(missing)} in {run}")
     return load_recipe(str(run / "recipe.yaml"), [])
@@ -121,13 +151,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of --model (%(default)s)"
     )
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", default=[], metavar="FILE", help="scores.json of evaluations, for its card"
+    )
+    parser.add_argument("--push", metavar="REPO", help="upload what --model wrote to the Hugging Face hub, as private")
     args = parser.parse_args(argv)
+    if args.model is None and (args.push or args.scores):
+        parser.error("--push and --scores go with --model")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         if args.model is None:
             export(args.run)
         else:
-            export_model(args.run, args.model, getattr(torch, args.dtype))
+            export_model(args.run, args.model, getattr(torch, args.dtype), args.scores)
+            if args.push:
+                log.info("uploaded to %s", push(args.model, args.push))
     except LhrsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from lhrs_chat.models.encoders import EncoderModule
-from lhrs_chat.models.processing import LhrsImageProcessor
+from lhrs_chat.models.processing import LhrsImageProcessor, LhrsProcessor
+from lhrs_chat.models.vlm import LhrsForConditionalGeneration
 
 from .pictures import pixels_of
+from .recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -100,3 +102,11 @@ class FeatureStore:
         """Return the levels of `files`, one (B, N, D) float32 tensor each."""
         rows = [self.row[file] for file in files]
         return tuple(torch.from_numpy(level[rows].astype(np.float32)) for level in self.levels)
+
+
+def features(
+    recipe: Recipe, model: LhrsForConditionalGeneration, processor: LhrsProcessor, files: Iterable[str]
+) -> FeatureStore:
+    """Open the features of pictures. `words` and `text` ask for those of all, whatever the mix, and so share them."""
+    cache, once = recipe.data.folder / "features", list(dict.fromkeys(files))
+    return FeatureStore(cache, model.encoder.eval(), processor.image_processor, once, model.config.image_size_px)

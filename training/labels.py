@@ -17,10 +17,15 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Labelled:
-    """Token ids of one row and whether each is learned, (T,) both."""
+    """Token ids of one row and whether each is learned, (T,) both; and, where a batch is made of it, the text itself.
+
+    `asked`: characters of the text before the first answer.
+    """
 
     ids: np.ndarray
     learned: np.ndarray
+    text: str = ""
+    asked: int = 0
 
     @property
     def labels(self) -> np.ndarray:
@@ -61,6 +66,14 @@ def label_chat(processor: LhrsProcessor, messages: Sequence[Message], ends: Coll
             )
         learned[start:stop] = True
     return Labelled(np.asarray(written, dtype=np.int32), learned)
+
+
+def label_question(processor: LhrsProcessor, messages: Sequence[Message]) -> Labelled:
+    """Write a question as the model is asked it, its answer and the end token; the last two are learned."""
+    asked = _encode(processor, messages[:1], opened=True)
+    answer = processor.tokenizer(messages[1].text, add_special_tokens=False).input_ids
+    ids = [*asked, *answer, processor.tokenizer.eos_token_id]
+    return Labelled(np.asarray(ids, dtype=np.int32), np.arange(len(ids)) >= len(asked))
 
 
 def label_plain(processor: LhrsProcessor, caption: str) -> Labelled:

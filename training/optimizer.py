@@ -15,21 +15,24 @@ from .recipe import OptimPart
 _OBJECTIVE = "model."  # an objective may hold the model; its parameters are named as the model names them
 
 
-def choose(objective: nn.Module, rates: Mapping[str, float]) -> dict[str, float]:
+def choose(
+    objective: nn.Module, rates: Mapping[str, float], called: Mapping[str, str] | None = None
+) -> dict[str, float]:
     """Freeze whatever has no learning rate, and return the rate of each parameter that is trained, by its name.
 
     Args:
         objective: what is trained; parameters of its `model` are named as in the model.
         rates: regular expression -> learning rate; the last one that is found in a name decides, 0 freezes.
+        called: parameters that may be trained, and in what their patterns are searched; all, in their names, if None.
 
     Raises:
         ConfigError: a pattern cannot be read or fits no parameter, or nothing is left to train.
     """
-    named = dict(objective.named_parameters())
+    named = called or {name: name.removeprefix(_OBJECTIVE) for name, _ in objective.named_parameters()}
     chosen: dict[str, float] = {}
     for pattern, rate in rates.items():
         try:
-            fits = [name for name in named if re.search(pattern, name.removeprefix(_OBJECTIVE))]
+            fits = [name for name, said in named.items() if re.search(pattern, said)]
         except re.error as error:
             raise ConfigError("optim.lr names a part by a regular expression", found=f"{pattern}: {error}") from error
         if not fits:
@@ -43,15 +46,15 @@ def choose(objective: nn.Module, rates: Mapping[str, float]) -> dict[str, float]
     trained = {name: rate for name, rate in chosen.items() if rate > 0}
     if not trained:
         raise ConfigError("nothing is trained", found=dict(rates), allowed="a learning rate above 0 in optim.lr")
-    for name, tensor in named.items():
+    for name, tensor in objective.named_parameters():
         tensor.requires_grad_(name in trained)
     return trained
 
 
-def _first_of_each(named: Mapping[str, object]) -> list[str]:
+def _first_of_each(named: Mapping[str, str]) -> list[str]:
     """Return one name of each part, as an example."""
     firsts: dict[str, str] = {}
-    for name in (full.removeprefix(_OBJECTIVE) for full in named):
+    for name in named.values():
         firsts.setdefault(name.split(".")[0], name)
     return list(firsts.values())
 

@@ -15,10 +15,12 @@ from .labels import IGNORED
 
 @dataclass(frozen=True)
 class Branch:
-    """Token ids of one question and its answer; the answer is learned."""
+    """Token ids of one question and its answer, which is learned, and the row that they were made of."""
 
     question: tuple[int, ...]
     answer: tuple[int, ...]
+    source: str = ""
+    id: str = ""
 
 
 @dataclass(frozen=True)

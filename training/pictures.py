@@ -17,10 +17,15 @@ def pixels_of(processor: LhrsImageProcessor, files: Sequence[str]) -> torch.Tens
     Raises:
         DataError: one of them cannot be read; it is not replaced by a black picture.
     """
-    return torch.stack([processor.one(_opened(file)) for file in files])
+    return torch.stack([processor.one(opened(file)) for file in files])
 
 
-def _opened(file: str) -> PilImage.Image:
+def opened(file: str) -> PilImage.Image:
+    """Return a picture file in three colours.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with PilImage.open(file) as picture:
             return picture.convert("RGB")

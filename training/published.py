@@ -10,9 +10,9 @@ from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.models.assemble import make_processor
-from lhrs_chat.models.convert._language_model import open_tokenizer
 from lhrs_chat.models.processing import LhrsProcessor
 from lhrs_chat.models.strict import refuse
+from lhrs_chat.models.tokenizer_file import open_tokenizer
 from lhrs_chat.models.vlm import LhrsConfig, LhrsForConditionalGeneration
 from lhrs_chat.models.weights import locate
 from lhrs_chat.presets import Preset

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from lhrs_chat.config import load_yaml
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.plugins import nearest
-from lhrs_chat.schema import Sample
+
+from .objectives import OBJECTIVES
 
 FOLDER = Path(__file__).parent / "recipes"
 EVERY_OTHER = "*"
+PACKED = ("chat", "plain")  # objectives whose rows may be laid behind one another
+
+
+class Asked(Protocol):
+    """A question: a `Sample`, or what was made of one."""
+
+    @property
+    def source(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def task(self) -> str:
+        """Kind of question."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +49,22 @@ class DataPart:
     always do."""
     workers: int = 0
     """Processes that read pictures beside the training; 0 reads them between its steps."""
+    pack_tokens: int = 0
+    """`plain`, `chat`: lay several rows behind one another, up to so many tokens; they do not see each other. 0 pads
+    each row to the longest of its batch."""
+    task_tags: dict[str, str] = field(default_factory=dict)
+    """`chat`: what stands before each question of a row of a task, such as `vqa: "[vqa]"`."""
+    eval_rows: int = 200
+    """At most so many rows of the split `val` (`text`: pictures with their questions) are used at an evaluation."""
+    held_out: tuple[Path, ...] = ()
+    """More folders of rows that must not be learned from, such as those of a benchmark: shared scenes and pictures are
+    refused, as those with the splits `val` and `test` of `folder` itself always are."""
 
     def share(self, source: str) -> float:
         """Return how often something from `source` comes in one pass."""
         return self.mix.get(source, self.mix.get(EVERY_OTHER, 0.0))
 
-    def weight(self, row: Sample) -> float:
+    def weight(self, row: Asked) -> float:
         """How much likelier than others this question is drawn."""
         weights = self.task_weights
         return weights.get(f"{row.source}/{row.task}", weights.get(row.task, 1.0))
@@ -54,9 +78,9 @@ class OptimPart:
     """Peak learning rate of each part: a regular expression that is searched in the names of the parameters, such as
     `bridge`, `encoder` or `lora`. The last one that fits decides; 0 freezes, and so does none."""
     batch_images: int
-    """Pictures, or rows, that pass the model at once."""
+    """Pictures, rows or packs that pass the model at once."""
     accumulate: int = 1
-    """Batches whose gradients make one step. The means of their losses are averaged, as those of processes are."""
+    """Batches whose gradients make one step. Every learned token of a step, and of all processes, weighs the same."""
     max_steps: int = -1
     """Steps that the schedule is drawn for; -1 goes through the data."""
     stop_step: int | None = None
@@ -80,6 +104,8 @@ class OptimPart:
     clip_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """`bf16`, `fp16`: autocast, and the frozen language model is held in that type; what is trained is in float32."""
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
+    """Of the language model; `auto` takes FlashAttention 2 where it is installed and can be used, else torch's own."""
     compile: bool = False
     """The objective `text`: compile the language model's layers, which needs a C compiler."""
     gradient_checkpointing: bool = False
@@ -103,6 +129,9 @@ class LoraPart:
     alpha: int | None = None
     dropout: float = 0.0
     targets: tuple[str, ...] = ()
+    """Names of the layers it lies on, such as `q_proj`, or one regular expression that fits a whole name."""
+    dora: bool = False
+    """Learn direction and size of a weight apart (Liu et al., 2024)."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +147,10 @@ class Recipe:
     """One stage of training."""
 
     preset: str
-    objective: Literal["words", "text", "plain", "chat"]
-    """`words` pulls visual tokens to the embeddings of the words they show. The others predict the next token: `text`
-    of packed questions about one picture, `chat` of every answer of a conversation and the token that ends it, `plain`
-    of a caption and a line end behind a picture, without a question and a template."""
+    objective: str
+    """A file of `objectives`. `words` pulls visual tokens to the embeddings of the words they show. The others predict
+    the next token: `text` of packed questions about one picture, `chat` of every answer of a conversation and the token
+    that ends it, `plain` of a caption and a line end behind a picture, without a question and a template."""
     data: DataPart
     optim: OptimPart
     model: str | None = None
@@ -135,18 +164,86 @@ class Recipe:
     one that is there."""
     lora: LoraPart | Literal["continue"] | None = None
     """The adapter on the language model: a new one, or the one that `start` or `model` has."""
+    quantise: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the linear layers of the frozen language model in fewer bits, through bitsandbytes; with `lora` this is
+    QLoRA (Dettmers et al., 2023)."""
     place_words: bool = False
     """Begin with grid tokens that carry the words of where they lie; else they keep what they have."""
     out: Path = Path("runs/unnamed")
     seed: int = 0
     save_steps: int = 100
+    keep_checkpoints: int = 2
+    """How many of the last checkpoints stay; that of the lowest loss on `val` stays as well."""
     log_steps: int = 10
+    eval_steps: int = 0
+    """Steps between two evaluations on the rows of the split `val`; 0 leaves them out."""
+    eval_answers: int = 4
+    """Answers that are written to answers.jsonl at each evaluation."""
+    write: Literal["last", "best"] = "last"
+    """Which weights the stage leaves behind: the last ones, or those of the lowest loss on `val`."""
+    trackers: tuple[Literal["wandb", "trackio"], ...] = ()
+    """Where else it is logged. loss.jsonl is always written, TensorBoard where it is installed."""
 
     def __post_init__(self) -> None:
-        if self.optim.compile and self.objective != "text":
+        names = OBJECTIVES.names()
+        if self.objective not in names:
             raise ConfigError(
-                "only packed questions are compiled", found=self.objective, allowed="optim.compile: false"
+                "no such objective",
+                found=self.objective,
+                allowed=", ".join(names),
+                next_step=nearest(self.objective, names),
             )
+        for wrong, what, found, advice in self._clashes():
+            if wrong:
+                raise ConfigError(what, found=found, next_step=advice)
+
+    def _clashes(self) -> tuple[tuple[bool, str, object, str], ...]:
+        """Combinations that do not work: whether there, what is wrong, what was found, what to do."""
+        optim, packed = self.optim, self.data.pack_tokens > 0
+        flash = optim.attention == "flash_attention_2"
+        own_masks = self.objective == "text"
+        return (
+            (optim.compile and not own_masks, "only packed questions are compiled", self.objective, _NO_COMPILE),
+            (
+                packed and self.objective not in PACKED,
+                "only conversations and captions are packed by length",
+                f"data.pack_tokens, objective {self.objective}",
+                "set data.pack_tokens=0; the objective text packs the questions of a picture by itself",
+            ),
+            (
+                flash and own_masks,
+                "FlashAttention cannot share a picture between questions",
+                "optim.attention=flash_attention_2, objective text",
+                "leave optim.attention at auto",
+            ),
+            (
+                flash and optim.precision == "fp32",
+                "FlashAttention computes in 16 bits",
+                "optim.precision=fp32",
+                "set optim.precision=bf16",
+            ),
+            (
+                self.quantise != "none" and self.lora is None,
+                "a quantised language model learns through an adapter only",
+                f"quantise={self.quantise}, lora=null",
+                "give the recipe lora: {rank: ..., alpha: ...}, or leave quantise out",
+            ),
+            (
+                self.write == "best" and self.eval_steps <= 0,
+                "the best weights are known by evaluations only",
+                f"write=best, eval_steps={self.eval_steps}",
+                "set eval_steps, and give the data rows of the split val",
+            ),
+            (
+                min(self.save_steps, self.log_steps, self.keep_checkpoints, optim.batch_images, optim.accumulate) < 1,
+                "save_steps, log_steps, keep_checkpoints, batch_images and accumulate are at least 1",
+                (self.save_steps, self.log_steps, self.keep_checkpoints, optim.batch_images, optim.accumulate),
+                "",
+            ),
+        )
+
+
+_NO_COMPILE = "set optim.compile=false"
 
 
 def recipe_names() -> list[str]:
@@ -154,14 +251,23 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def load_recipe(name: str, overrides: list[str]) -> Recipe:
-    """Read a recipe by name, or by the path of a YAML of the user's.
+def recipe_file(name: str) -> Path:
+    """Return the YAML of a recipe or curriculum, by name or by its path.
 
     Raises:
-        ConfigError: there is none, or it holds something that a recipe does not have.
+        ConfigError: there is none.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else FOLDER / f"{name}.yaml"
     if not path.is_file():
         names = recipe_names()
         raise ConfigError("no such recipe", found=name, allowed=", ".join(names), next_step=nearest(name, names))
-    return load_yaml(path, Recipe, overrides)
+    return path
+
+
+def load_recipe(name: str, overrides: list[str]) -> Recipe:
+    """Read a recipe by name, or by the path of a YAML of the user's. `extends: NAME` takes over another one.
+
+    Raises:
+        ConfigError: there is none, or it holds something that a recipe does not have.
+    """
+    return load_yaml(recipe_file(name), Recipe, overrides)

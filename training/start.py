@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import GenerationConfig
 
 from lhrs_chat.errors import ConfigError, WeightsError
@@ -15,12 +17,13 @@ from lhrs_chat.models.processing import LhrsProcessor
 from lhrs_chat.models.strict import load_strictly
 from lhrs_chat.models.vlm import LhrsConfig, LhrsForConditionalGeneration
 from lhrs_chat.models.weights import is_ours, locate
-from lhrs_chat.presets import load_preset
 
 from .adapter import continue_adapter, has_adapter, new_adapter
 from .bridge_start import fill_bridge, in_form, place_words, reshape, start_like_text
 from .published import put_together
+from .quantise import quantise
 from .recipe import Recipe, SourcePart
+from .systems import load_system
 
 BRIDGE, ENCODER = "bridge.safetensors", "encoder.safetensors"
 
@@ -35,6 +38,8 @@ def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor
     model, processor, folder = _base(recipe)
     if recipe.start is not None:
         _take_over(model, recipe.start)
+    if recipe.quantise != "none":
+        quantise(model, recipe.quantise)
     _adapt(model, recipe, [at for at in (recipe.start, folder) if at is not None])
     if recipe.place_words:
         place_words(model, processor.tokenizer, recipe.seed)
@@ -43,7 +48,7 @@ def prepare(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor
 
 def _base(recipe: Recipe) -> tuple[LhrsForConditionalGeneration, LhrsProcessor, Path | None]:
     """Build what lies below all training of this and earlier stages; a whole model comes with its folder."""
-    preset = load_preset(recipe.preset)
+    preset = load_system(recipe.preset)
     if recipe.model is not None:
         if recipe.parts != SourcePart():
             raise ConfigError("a whole model brings its own parts", found="model and parts", allowed="one of them")
@@ -117,4 +122,26 @@ def _adapt(model: LhrsForConditionalGeneration, recipe: Recipe, folders: list[Pa
             next_step="without a learning rate for lora it stays as it is; or begin from a model that it is merged in",
         )
     elif recipe.lora is not None:
-        new_adapter(model, recipe.lora, load_preset(recipe.preset))
+        new_adapter(model, recipe.lora, load_system(recipe.preset))
+
+
+def end_ids(model: LhrsForConditionalGeneration, processor: LhrsProcessor) -> frozenset[int]:
+    """Return the ids at which the model stops to speak."""
+    named = model.config.eos_token_id
+    return frozenset({processor.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])} - {None})
+
+
+def write_trained(model: LhrsForConditionalGeneration, out: Path, start: Path | None) -> None:
+    """Write what this stage and those before it trained, in the form that presets ship.
+
+    The bridge is always written, the encoder where a stage trained it, the adapter where there is one.
+    """
+    parts: dict[str, nn.Module] = {BRIDGE: model.bridge}
+    learned = any(tensor.requires_grad for tensor in model.encoder.parameters())
+    if learned or (start is not None and (start / ENCODER).is_file()):
+        parts[ENCODER] = model.encoder
+    for name, part in parts.items():
+        save_file({key: tensor.detach().contiguous() for key, tensor in part.state_dict().items()}, out / name)
+    if isinstance(model.language_model, PeftModel):
+        model.language_model.save_pretrained(str(out))
+        (out / "README.md").unlink()  # peft's empty model card

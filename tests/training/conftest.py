@@ -6,11 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image as PilImage
 
+import lhrs_chat.models  # noqa: F401  (before transformers: it mends a torchvision that does not fit)
+from data_prep.verbs import nano
 from lhrs_chat import presets, samples
 from tests import tiny
-from tests.training.systems import SYSTEMS, TALKS, TinySystem, published_parts, row, tiny_preset
+from tests.training.systems import SYSTEMS, TALKS, TinySystem, published_parts, row, talks, tiny_folder, tiny_preset
+from training import start
+from training.bridge_start import place_words, start_like_text
+from training.recipe import Recipe
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +55,56 @@ def learnable(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         samples.write(folder / name / "rows.jsonl", rows)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model of all tests, as a folder."""
+    return tiny_folder(tmp_path_factory.mktemp("tiny") / "model")
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Conversations of very different lengths: 48 to learn from, 6 held out, each split with pictures of its own."""
+    folder = tmp_path_factory.mktemp("mixed")
+    files = [folder / f"{number}.png" for number in range(6)]
+    for number, file in enumerate(files):
+        PilImage.fromarray(tiny.picture(number, (40, 30 + number))).save(file)
+    rows = [*talks(48, files[:4]), *talks(6, files[4:], "val", 1)]
+    samples.write(folder / "rows.jsonl", rows)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is measured of the machine out of the user's cache."""
+    monkeypatch.setenv("LHRS_CHAT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def nano_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of lhrs-nano in small."""
+    folder = tmp_path_factory.mktemp("nano")
+    nano.build(folder, folder / "no shared sets", synthetic=8, with_registry=False)
+    return folder
+
+
+@pytest.fixture
+def tiny_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every recipe begin with the tiny model of all tests."""
+
+    def prepare(recipe: Recipe) -> tuple:
+        model, processor = tiny.model_and_processor()
+        start_like_text(model)
+        if recipe.place_words:
+            place_words(model, processor.tokenizer, recipe.seed)
+        if recipe.lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            torch.manual_seed(1)
+            model.language_model = get_peft_model(
+                model.language_model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
+            )
+        return model, processor
+
+    monkeypatch.setattr(start, "prepare", prepare)

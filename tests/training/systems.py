@@ -6,12 +6,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 from transformers import CLIPConfig, CLIPModel, LlamaConfig, LlamaForCausalLM, SiglipConfig, SiglipModel
 
 from lhrs_chat import presets
 from lhrs_chat.schema import Image, Message, Sample
+from tests import tiny
+from training.recipe import Recipe, load_recipe
 
 DATA = Path(__file__).parents[1] / "data"
 SIZE_PX = 32
@@ -115,3 +118,48 @@ def row(name: str, talk: tuple[tuple[str, str], ...], file: Path | None) -> Samp
         turns.append(Message.of("assistant", answer))
     images = () if file is None else (Image(path=f"../{file.name}"),)
     return Sample(name, images, "talk", "made", "Apache-2.0", name, tuple(turns))
+
+
+def tiny_folder(folder: Path) -> Path:
+    """The tiny model of all tests as a folder that a recipe takes as `model`."""
+    model, processor = tiny.model_and_processor()
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+WORDS = ("river", "bridge", "harbor", "field", "road", "pond", "tree", "ship")
+
+
+def talks(count: int, files: list[Path], split: str = "train", seed: int = 0) -> list[Sample]:
+    """Conversations of very different lengths, of two sources, each with a picture of its own, two, or none."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        words = " ".join(WORDS[i] for i in rng.integers(0, len(WORDS), int(rng.integers(1, 40))))
+        shown = [files[(number + i) % len(files)] for i in range(int(rng.integers(0, 3)))]
+        turns = (
+            Message.of("user", f"what is {number}", images=tuple(range(len(shown)))),
+            Message.of("assistant", words),
+            *((Message.of("user", "again"), Message.of("assistant", words[:9])) if number % 3 == 0 else ()),
+        )
+        name = f"{split}/{number}"
+        images = tuple(Image(path=str(file)) for file in shown)
+        source = "long" if len(words) > 90 else "short"
+        rows.append(Sample(name, images, "talk", source, "Apache-2.0", name, turns, split=split))
+    return rows
+
+
+def tiny_recipe(folder: Path, data: Path, out: Path, *more: str) -> Recipe:
+    """A stage `chat` on the tiny model: bridge and a new adapter, without dropout."""
+    settings = (
+        *(f"model={folder}", f"data.folder={data}", f"out={out}", "optim.batch_images=4", "log_steps=1"),
+        *("optim.max_steps=4", 'optim.lr={"bridge": 1e-2, "lora": 1e-2}', "optim.schedule=constant"),
+    )
+    base = out.parent / f"{out.name}.yaml"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    base.write_text("preset: lhrs-nano\nobjective: chat\nlora: {rank: 2, alpha: 4}\n" + START)
+    return load_recipe(str(base), [*settings, *more])
+
+
+START = "data: {folder: nowhere}\noptim: {lr: {bridge: 1e-2}, batch_images: 1}\n"

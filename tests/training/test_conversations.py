@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,14 @@ from tests import tiny
 from tests.training.systems import row
 from training import conversations
 from training.labels import IGNORED
+from training.objectives._next_token import TextObjective
+from training.objectives._rows import ordered
+from training.objectives.chat import chat
+from training.objectives.plain import plain
 from training.optimizer import choose
 from training.pictures import pixels_of
 from training.recipe import DataPart
-from training.text import TextObjective
+from training.rows import Row, files_of, tokenised
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +44,9 @@ def written(folder: Path, *rows) -> DataPart:
     return DataPart(folder)
 
 
-def rows_of(part: DataPart, processor, longest: int = 512, batch: int = 4) -> list[conversations.Row]:
-    return conversations.rows_of(part, conversations.chat(processor, {2}), longest, batch, 0)
+def rows_of(part: DataPart, processor, longest: int = 512, batch: int = 4, make=chat) -> list[Row]:
+    read = tokenised(part, "train", make(processor, {2}, part), str(uuid.uuid4()), {})
+    return [row for pack in ordered(read, part, longest, batch, 0) for row in pack.rows]
 
 
 def test_batch_is_padded_on_the_right(learnable, model_and_processor):
@@ -70,7 +76,7 @@ def test_batch_has_the_loss_of_its_rows(learnable, model_and_processor):
         if files:
             made["pixel_values"] = pixels_of(processor.image_processor, files)
         with torch.no_grad():
-            return float(objective(**made)), int((made["labels"][:, 1:] != IGNORED).sum())
+            return float(objective(**made).mean()), int((made["labels"][:, 1:] != IGNORED).sum())
 
     loss, count = loss_of(rows)
     alone = [loss_of([each]) for each in rows]
@@ -91,7 +97,7 @@ def test_pictures_come_in_the_order_of_their_tokens(learnable, tmp_path, process
         Message.of("assistant", "a"),
     )
     sample = dataclasses.replace(row("two", (("q", "a"),), None), images=(first, second), messages=turns)
-    assert conversations.files_of(sample) == (str(learnable / "1.png"), str(learnable / "0.png"))
+    assert files_of(sample) == (str(learnable / "1.png"), str(learnable / "0.png"))
 
 
 def test_batch_whose_image_tokens_are_missing_is_refused(learnable, model_and_processor):
@@ -128,16 +134,15 @@ def test_rows_that_cannot_be_learned_are_named(learnable, tmp_path, processor):
             written(tmp_path, dataclasses.replace(row("talk/9", (), None), messages=(Message.of("user", "q"),))),
             processor,
         )
-    plain = conversations.plain(processor)
     with pytest.raises(DataError, match="row for the objective plain"):
-        conversations.rows_of(written(tmp_path, row("text", (("q", "a"),), None)), plain, 512, 4, 0)
+        rows_of(written(tmp_path, row("text", (("q", "a"),), None)), processor, make=plain)
     with pytest.raises(DataError, match="nothing to learn from"):
         rows_of(dataclasses.replace(DataPart(learnable / "talks"), mix={"elsewhere": 1}), processor)
 
 
 def test_caption_that_spells_the_image_token_is_text(learnable, tmp_path, processor):
     part = written(tmp_path, row("odd", (("q", "an <image> tag"),), learnable / "0.png"))
-    (made,) = conversations.rows_of(part, conversations.plain(processor), 512, 4, 0)
+    (made,) = rows_of(part, processor, make=plain)
     assert (made.tokens.ids == processor.image_token_id).sum() == processor.num_image_tokens
     assert processor.tokenizer.decode(made.tokens.ids[made.tokens.learned]) == "an <image> tag\n"
 

@@ -30,6 +30,7 @@ def runs(tmp_path, monkeypatch):
         run.mkdir()
         shutil.copy(FOLDER / f"nano_{stage}.yaml", run / "recipe.yaml")
         (run / "loss.jsonl").write_text(json.dumps({"stage": stage}) + "\n")
+        (run / "finished.json").write_text("{}")
     for name in export.WEIGHTS:
         save_file({"w": torch.full((2, 2), 0.1)}, tmp_path / "runs/nano/settle" / name)
     (tmp_path / "runs/nano/settle/adapter_config.json").write_text('{"base_model_name_or_path": "/somewhere", "r": 16}')

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.models import LhrsImageProcessor, LhrsProcessor
-from lhrs_chat.models.convert._language_model import open_tokenizer
+from lhrs_chat.models.tokenizer_file import open_tokenizer
 from lhrs_chat.presets import load_preset
 from lhrs_chat.schema import Message
 from tests import tiny

@@ -7,42 +7,22 @@ import json
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
-from data_prep import nano
 from lhrs_chat import samples
 from lhrs_chat.errors import ConfigError, DataError, WeightsError
 from tests import tiny
 from training import loop
+from training import rows as rows_as_tokens
 from training.bridge_start import place_words, start_like_text
-from training.data import packs
+from training.objectives import text
 from training.recipe import DataPart, load_recipe
 from training.trainer import TRAINED
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nano")
-    nano.build(folder, folder / "no shared sets", synthetic=8, with_registry=False)
-    return folder
-
-
 @pytest.fixture
-def tiny_parts(monkeypatch):
-    def prepare(recipe):
-        model, processor = tiny.model_and_processor()
-        start_like_text(model)
-        if recipe.place_words:
-            place_words(model, processor.tokenizer, recipe.seed)
-        if recipe.lora is not None:
-            torch.manual_seed(1)
-            model.language_model = get_peft_model(
-                model.language_model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"])
-            )
-        return model, processor
-
-    monkeypatch.setattr(loop, "prepare", prepare)
+def data(nano_data):
+    return nano_data
 
 
 def recipe(name, data, out, *more):
@@ -135,7 +115,9 @@ def test_a_picture_without_weighty_questions_is_left_out(data):
     part = DataPart(data, mix={"synthetic": 1}, task_weights=dict.fromkeys(tasks, 0.0))
     asked = {row.images[0].path for row in samples.read(data / "rows.jsonl") if row.task == "where_is"}
     learned = {row.images[0].path for row in samples.read(data / "rows.jsonl") if row.split == "train"}
-    assert {pack.file for pack in packs(part, processor, 2, 0)} == asked & learned != learned
+    rows = rows_as_tokens.tokenised(part, "train", text.question(processor, {2}, part), "x", {})
+    packs = text.packs(rows, part, processor.image_token_id, 2, 0)
+    assert {pack.file for pack in packs} == asked & learned != learned
 
 
 def test_only_packed_questions_are_compiled(data, tmp_path):

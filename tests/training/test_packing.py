@@ -8,8 +8,8 @@ from peft import LoraConfig, get_peft_model
 
 from tests import tiny
 from training.labels import IGNORED
+from training.objectives._next_token import TextObjective
 from training.packing import Branch, Pack, collate
-from training.text import TextObjective
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def packs_of(processor):
 
 def loss_of(objective, levels, packs):
     batch = collate(packs, 2)
-    loss = objective(levels=levels, **vars(batch))
+    loss = objective(levels=levels, **vars(batch)).mean()
     return loss, int((batch.labels != IGNORED).sum())
 
 
@@ -72,7 +72,7 @@ def test_branches_do_not_see_each_other(objective):
     def last_loss(rows):
         batch = collate([rows], 2)
         batch.labels[:, : len(rows) - len(last.answer)] = IGNORED
-        return module(levels=levels, **vars(batch)).item()
+        return module(levels=levels, **vars(batch)).mean().item()
 
     assert last_loss(other) == pytest.approx(last_loss(same), abs=1e-6)
 
@@ -84,8 +84,8 @@ def test_padding_changes_nothing(objective):
     batch = collate(packs, 2)
     wider = collate(packs, 7)
     assert not torch.equal(batch.input_ids, wider.input_ids)
-    assert module(levels=levels, **vars(batch)).item() == pytest.approx(
-        module(levels=levels, **vars(wider)).item(), abs=1e-6
+    assert module(levels=levels, **vars(batch)).mean().item() == pytest.approx(
+        module(levels=levels, **vars(wider)).mean().item(), abs=1e-6
     )
 
 
@@ -96,4 +96,4 @@ def test_padding_to_a_multiple_changes_nothing(objective):
     long = collate(packs, 2, 64)
     assert long.input_ids.shape[1] % 64 == 0 != collate(packs, 2).input_ids.shape[1] % 64
     loss, _ = loss_of(module, levels, packs)
-    assert module(levels=levels, **vars(long)).item() == pytest.approx(loss.item(), abs=1e-6)
+    assert module(levels=levels, **vars(long)).mean().item() == pytest.approx(loss.item(), abs=1e-6)

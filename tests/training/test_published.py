@@ -20,11 +20,12 @@ from lhrs_chat.models import weights
 from lhrs_chat.models.assemble import put_trained
 from tests import checkpoints, tiny
 from tests.training.systems import SYSTEMS, TRAINED, TinySystem
-from training import export, loop
+from training import export, loop, start
+from training.journal import read_journal
+from training.objectives._next_token import TextObjective
 from training.recipe import Recipe, load_recipe
 from training.schedule import rate
 from training.start import prepare
-from training.text import TextObjective
 
 NEVER_RUN = r"^encoder\.tower\.(post_layernorm|head)\."
 MIXED = ("optim.batch_images=1", "optim.accumulate=2", "optim.max_steps=6", "save_steps=3")
@@ -59,10 +60,10 @@ def recipe_of(system: TinySystem, stage: int, data: Path, out: Path, *more: str)
 def run(recipe: Recipe) -> Stage:
     model, processor = prepare(recipe)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    logged = loop.fit(recipe, model, processor)
-    loop.write_trained(model, recipe)
-    (recipe.out / "loss.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in logged))
-    return Stage(recipe, before, model.eval(), logged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "prepare", lambda same: (model, processor))
+        loop.run(recipe)
+    return Stage(recipe, before, model.eval(), read_journal(recipe.out))
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,13 @@ import torch
 from torch import nn
 
 from lhrs_chat.errors import ConfigError
+from lhrs_chat.presets import preset_names
+from training import curriculum
 from training.optimizer import adamw, choose
 from training.recipe import LoraPart, OptimPart, load_recipe, recipe_names
 from training.schedule import cosine_to_min, rate
+from training.systems import FOLDER as systems_folder
+from training.systems import load_system
 
 R128 = LoraPart(rank=128, alpha=256, dropout=0.05)
 # objective, rates, min_lr, warm-up (steps, start), decay, clip, rows a step, steps, eps, LoRA, bridge
@@ -57,11 +61,27 @@ def test_published_values(name):
 def test_every_recipe_is_of_a_system_and_follows_the_stage_before():
     names = recipe_names()
     assert set(PUBLISHED) < set(names)
-    outs = {load_recipe(name, []).out for name in names}
-    for name in names:
-        recipe = load_recipe(name, [])
-        assert recipe.preset == {"nano": "lhrs-nano", "lhrs": name.rpartition("_")[0].replace("_", "-")}[name[:4]]
-        assert recipe.start is None or recipe.start in outs
+    recipes = {recipe.out: recipe for name in names for recipe in curriculum.load(name, [])}
+    systems = {path.stem for path in systems_folder.glob("*.yaml")} | set(preset_names())
+    assert {"skyeyegpt", "geochat", "lhrs-nano"} <= {recipe.preset for recipe in recipes.values()} <= systems
+    for recipe in recipes.values():
+        assert recipe.start is None or recipe.start in recipes
+        assert recipe.start is None or recipes[recipe.start].preset == recipe.preset
+        assert load_system(recipe.preset).name == recipe.preset
+
+
+def test_geochat_and_skyeyegpt_are_as_published():
+    geochat, one, two = (load_recipe(name, []) for name in ("geochat_lora", "skyeyegpt_stage1", "skyeyegpt_stage2"))
+    assert geochat.lora == one.lora == LoraPart(rank=64, alpha=16, dropout=0.05)
+    assert geochat.optim.lr == {"bridge": 2e-4, "lora": 2e-4}
+    assert (geochat.optim.schedule, geochat.optim.warmup_share, geochat.optim.weight_decay) == ("cosine", 0.03, 0)
+    assert geochat.optim.batch_images * geochat.optim.accumulate == 32
+    assert load_system("geochat").dialect == "angles100_turned"
+    assert load_system("skyeyegpt").bridge == {"name": "linear"}
+    assert load_system("skyeyegpt").lora.targets == ("q_proj", "v_proj")
+    assert (one.optim.lr["lora"], one.optim.min_lr, one.optim.warmup_steps) == (1e-5, 1e-6, 1000)
+    assert one.data.task_tags["refer"] == "[refer]"
+    assert (two.lora, two.start, two.optim) == ("continue", one.out, one.optim)
 
 
 OPTIM = OptimPart({"a": 2e-4}, 1, schedule="cosine_to_min", min_lr=2e-5, warmup_steps=30, warmup_start=0.1)

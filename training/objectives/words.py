@@ -7,10 +7,12 @@ over thousands of pictures takes minutes.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +20,21 @@ from PIL import Image as PilImage
 from torch import nn
 from torch.nn import functional
 
+from lhrs_chat import samples
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
+from lhrs_chat.registry import file_sha256
 from lhrs_chat.schema import Sample
+
+from .. import start
+from ..features import features
+from ..optimizer import choose
+from ..order import plan
+from ..recipe import Recipe
+from ..rows import file_of
+from ..stage import TOLD, Stage, Told
+from . import Objective
+
+log = logging.getLogger(__name__)
 
 LEAST_CAPTIONS = 25
 _STOP = frozenset(
@@ -143,16 +158,71 @@ class WordObjective(nn.Module):
         return functional.normalize(tokens - self.centre, dim=-1) @ self.words.T
 
     def forward(self, levels: Sequence[torch.Tensor], targets: WordTargets) -> torch.Tensor:
-        """Return the loss of `levels`, one (B, N, D) each; the first token of the whole names the scene class."""
+        """Return the loss of each picture, (B,), of `levels`, one (B, N, D) each.
+
+        The first token of the whole names the scene class. Each of the three losses is a mean over the pictures of the
+        batch that have what it is about.
+        """
         cosine = self.similarity(self.bridge(levels))
-        cells = targets.cells.shape[1]
+        count, cells = len(targets.cells), targets.cells.shape[1]
         scale = self.log_scale.exp()
-        loss: torch.Tensor = cosine.new_zeros(())
-        if targets.known.any():
-            logits = scale[0] * cosine[targets.known, :cells] + self.shift[0]
-            loss = loss + 20 * functional.binary_cross_entropy_with_logits(logits, targets.cells[targets.known])
+        loss = cosine.new_zeros(count)
+        known, named = targets.known, targets.label >= 0
+        if known.any():
+            logits = scale[0] * cosine[known, :cells] + self.shift[0]
+            found = functional.binary_cross_entropy_with_logits(logits, targets.cells[known], reduction="none")
+            loss = loss.index_add(0, known.nonzero()[:, 0], 20 * count / len(found) * found.mean((1, 2)))
         any_token = torch.logsumexp(scale[1] * cosine[:, cells + 1 :], dim=1) + self.shift[1]
-        loss = loss + 20 * functional.binary_cross_entropy_with_logits(any_token, targets.whole)
-        named = targets.label >= 0
-        classes = 2 * scale[2] * cosine[named, cells]
-        return loss + functional.cross_entropy(classes, targets.label[named])
+        whole = functional.binary_cross_entropy_with_logits(any_token, targets.whole, reduction="none")
+        loss = loss + 20 * whole.mean(1)
+        if named.any():
+            classes = 2 * scale[2] * cosine[named, cells]
+            right = functional.cross_entropy(classes, targets.label[named], reduction="none")
+            loss = loss.index_add(0, named.nonzero()[:, 0], count / len(right) * right)
+        return loss
+
+
+def begin(recipe: Recipe) -> Stage:
+    """Read facts.jsonl and set up the stage. Only the bridge and the scales of the loss can learn."""
+    model, processor = start.prepare(recipe)
+    folder = recipe.data.folder
+    everything = list(samples.read(folder / "facts.jsonl"))
+    seen = [fact for fact in everything if fact.split == "train"]
+    facts = [fact for fact in seen if recipe.data.share(fact.source)]
+    held_out = (
+        [fact for fact in everything if fact.split == "val"][: recipe.data.eval_rows] if recipe.eval_steps else []
+    )
+    model.requires_grad_(False)
+    words = Vocabulary(facts, str(folder), model.encoder.grids(model.config.image_size_px)[-1])
+    objective = WordObjective(model, words.words, processor.tokenizer)
+    rates = choose(objective, recipe.optim.lr)
+    store = features(recipe, model, processor, map(file_of, [*seen, *held_out]))
+    log.info("%d pictures, %d words", len(facts), len(words.words))
+    rng = np.random.default_rng(recipe.seed)
+    rows = [fact for _ in range(recipe.data.passes) for fact in plan(facts, recipe.data, rng)]
+    sources = tuple(sorted({fact.source for fact in (*facts, *held_out)}))
+
+    def batch(drawn: Sequence[Sample]) -> dict[str, Any]:
+        told = Told(
+            tuple(fact.id for fact in drawn),
+            torch.tensor([sources.index(fact.source) for fact in drawn]),
+            len(drawn) * model.bridge.num_tokens,
+            len(drawn) * model.bridge.num_tokens,
+            len(drawn),
+        )
+        return {"levels": store.get([file_of(fact) for fact in drawn]), "targets": words.targets(drawn), TOLD: told}
+
+    return Stage(
+        objective,
+        rows,
+        held_out,
+        batch,
+        sources,
+        lambda out: start.write_trained(model, out, recipe.start),
+        rates,
+        visual=model.bridge,
+        data={"facts.jsonl": file_sha256(folder / "facts.jsonl")},
+    )
+
+
+OBJECTIVE = Objective(begin)

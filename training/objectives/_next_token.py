@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from peft import PeftModel
 from torch import nn
 from torch.nn import functional
 
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
 
-from .labels import IGNORED
+from ..adapter import without_adapter
+from ..labels import IGNORED
 
 
 class TextObjective(nn.Module):
@@ -36,17 +35,18 @@ class TextObjective(nn.Module):
         self,
         input_ids: torch.Tensor,
         labels: torch.Tensor,
-        attention_mask: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         levels: Sequence[torch.Tensor] | None = None,
         pixel_values: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Return the mean loss over all tokens that are learned.
+        """Return the loss of each token that is learned, (items,), row by row.
 
         Args:
             input_ids: (B, T), with K image ids for each picture.
             labels: (B, T), `IGNORED` where nothing is learned.
-            attention_mask: (B, T), 1 for real tokens, padded on the right; or (B, 1, T, T), added to the scores.
+            attention_mask: (B, T), 1 for real tokens, padded on the right; or (B, 1, T, T), added to the scores. Left
+                out, a position of 0 begins a row of its own.
             position_ids: (B, T); left out, tokens are counted from the left.
             levels: (N, P, D) each, what the encoder sees, instead of pixels.
             pixel_values: (N, C, H, W), normalised, in the order of their tokens; without either, a batch of text.
@@ -54,15 +54,27 @@ class TextObjective(nn.Module):
         Raises:
             DataError: the pictures do not match their tokens.
         """
+        hidden = self.states(input_ids, attention_mask, position_ids, levels, pixel_values)
+        learned = labels[:, 1:] != IGNORED
+        logits = without_adapter(self.model).lm_head(hidden[:, :-1][learned])
+        return functional.cross_entropy(logits.float(), labels[:, 1:][learned], reduction="none")
+
+    def states(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+        levels: Sequence[torch.Tensor] | None,
+        pixel_values: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return the last hidden states, (B, T, D); see `forward`."""
         model = self.model
         if levels is None and pixel_values is not None:
             levels = model.encoder(pixel_values)
         embedded = model.splice(input_ids, None if levels is None else model.bridge(levels))
-        inner: Any = model.language_model
-        text: Any = inner.get_base_model() if isinstance(inner, PeftModel) else inner
-        hidden = text.model(
-            inputs_embeds=embedded, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
-        ).last_hidden_state
-        learned = labels[:, 1:] != IGNORED
-        logits = text.lm_head(hidden[:, :-1][learned])
-        return functional.cross_entropy(logits.float(), labels[:, 1:][learned])
+        states: torch.Tensor = (
+            without_adapter(model)
+            .model(inputs_embeds=embedded, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
+            .last_hidden_state
+        )
+        return states
