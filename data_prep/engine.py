@@ -278,7 +278,7 @@ def _local(work: Work, jobs: Sequence[Job], workers: int | None) -> Iterator[Res
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_enter_worker, initargs=(work,))
     try:
-        with _one_thread():
+        with _one_thread(), _uninterrupted():
             busy: set[Future[Result]] = {pool.submit(_work_here, job) for job in islice(waiting, 4 * count)}
         while busy:
             done, busy = wait(busy, return_when=FIRST_COMPLETED)
@@ -300,8 +300,7 @@ _here: list[Work] = []
 
 
 def _enter_worker(work: Work) -> None:
-    """Prepare a worker process: it leaves Ctrl-C to its parent, and does not outlive it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Prepare a worker process: it does not outlive its parent."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _here[:] = [work]
 
@@ -315,6 +314,16 @@ def _end_with_parent() -> None:
 
 def _work_here(job: Job) -> Result:
     return _here[0](job)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back; processes that start now never see it, and leave it to their parent."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def _encoder(model: str) -> Any:
 
 @dataclass(frozen=True)
 class Fingerprinting:
-    """A step that leaves of each row its pictures and their fingerprints."""
+    """A step that leaves of each row the places of its pictures and their fingerprints."""
 
     model: str | None
 
@@ -118,9 +118,10 @@ class Fingerprinting:
         return Outcome([self._of(row) for row in rows])
 
     def _of(self, row: Sample) -> Sample:
-        prints = [_taken(image.path or "", self.model).to_dict() for image in row.images]
-        images = tuple(replace(image, georef=None, bands=()) for image in row.images)
-        return Sample(row.id, images, "fingerprint", row.source, row.licence, row.scene_id, meta={"prints": prints})
+        paths = paths_of(row)
+        prints = [_taken(path, self.model).to_dict() for path in paths]
+        meta = {"paths": list(paths), "prints": prints}
+        return Sample(row.id, (), "fingerprint", row.source, row.licence, row.scene_id, meta=meta)
 
 
 def collect(source: Location, out: Location, model: str | None, engine: dict[str, Any]) -> Pictures:
@@ -146,12 +147,13 @@ def collect(source: Location, out: Location, model: str | None, engine: dict[str
     numbers: dict[str, int] = {}
     pictures = Pictures([], [], {})
     for row in samples.read(folder):
-        for path, stored in zip(paths_of(row), row.meta["prints"], strict=True):
+        paths = tuple(row.meta["paths"])
+        for path, stored in zip(paths, row.meta["prints"], strict=True):
             if path not in numbers:
                 numbers[path] = len(pictures.paths)
                 pictures.paths.append(path)
                 pictures.prints.append(Fingerprint.from_dict(stored))
-        pictures.rows[paths_of(row)] = tuple(numbers[path] for path in paths_of(row))
+        pictures.rows[paths] = tuple(numbers[path] for path in paths)
     return pictures
 
 

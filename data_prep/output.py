@@ -74,7 +74,8 @@ class Output:
         begun = {"finished": False, "plan": plan, "input": source, "versions": versions}
         self._begun = json.loads(json.dumps(begun))
         there = storage.is_folder(folder)
-        old = samples.read_manifest(folder) if there else {}
+        only_begun = there and storage.names(folder) == ["manifest.json"]  # by a command that failed at once
+        old = samples.read_manifest(folder) if there and not only_begun else {}
         changed = [key for key in ("plan", "input", "versions") if old and old.get(key) != self._begun[key]]
         if changed or (there and not old and storage.names(folder, "rows*")):
             raise DataError(

@@ -1,10 +1,15 @@
-"""Pictures that a source or builder made itself: kept as files below the data set, named by what they show."""
+"""Pictures that a source or builder made itself: kept as files below the data set, named by what they show.
+
+A data set that is made from another one has them too, as further names of the same files: each folder can be moved, or
+the one before it removed. Pictures of a published set or of the user stay where they are.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import io
+import re
 import warnings
 
 import numpy as np
@@ -16,6 +21,7 @@ from lhrs_chat.schema import Image, Sample
 from lhrs_chat.storage import Location
 
 _MAGIC = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpg", b"II*\0": "tif", b"MM\0*": "tif", b"RIFF": "webp"}
+_MADE = re.compile(r"images/([0-9a-f]{2})/\1[0-9a-f]{22}\.[a-z]+$")
 
 
 def keep(sample: Sample, folder: Location) -> Sample:
@@ -25,6 +31,10 @@ def keep(sample: Sample, folder: Location) -> Sample:
 
 def _kept(image: Image, row: str, folder: Location) -> Image:
     if image.path is not None:
+        made = _MADE.search(image.path)
+        if made and storage.is_file(image.path) and not storage.is_url(folder) and not storage.is_url(image.path):
+            storage.link(image.path, storage.join(folder, made[0]))
+            return dataclasses.replace(image, path=made[0])
         return dataclasses.replace(image, path=storage.within(image.path, folder))
     size_px = image.size_px
     if image.array is not None:

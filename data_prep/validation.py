@@ -194,7 +194,8 @@ def _conversation(row: Sample) -> Iterator[Told]:
     if order is None and _plain(answer) != _plain(row.messages[-1].text):
         yield "answer", f"{row.messages[-1].text!r}, the targets tell {answer!r}"
     choices = row.targets.choices
-    if choices and answers.choice(answer, choices) is None and answers.several(answer, choices) is None:
+    chosen = answer in choices or answers.choice(answer, choices) or answers.several(answer, choices)
+    if choices and not chosen:
         yield "choices", repr(answer)
 
 

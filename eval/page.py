@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
-import io
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import PIL.Image
-
-from lhrs_chat.errors import GeoError, LhrsError
-from lhrs_chat.geo.frames import convert, convert_mask
-from lhrs_chat.schema import Box, Mask
+from lhrs_chat.errors import LhrsError
+from lhrs_chat.pages import fill, inline, to_html
+from lhrs_chat.pages.regions import corners, jpeg, region
 from lhrs_chat.text import answers
 
 from . import plots
@@ -32,8 +25,6 @@ from .samples import scores_of, true_text
 
 PAGE = "report.html"
 TEMPLATE = Path(__file__).with_name("page.html")
-PICTURE_PX = 480
-QUALITY = 82
 SAMPLES = 300
 MAX_PARSED_CHARS = 500
 COLOURS = {"true": (0, 158, 115), "said": (230, 120, 0)}
@@ -68,11 +59,7 @@ class _Album:
         except (LhrsError, OSError):
             return None
         if sha256 not in self.uris:
-            picture = PIL.Image.fromarray(pixels)
-            picture.thumbnail((PICTURE_PX, PICTURE_PX))
-            out = io.BytesIO()
-            picture.save(out, "JPEG", quality=QUALITY)
-            self.uris[sha256] = "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode("ascii")
+            self.uris[sha256] = jpeg(pixels)
         return sha256
 
 
@@ -94,11 +81,11 @@ def sample(
     """
     ask = run.asks[record.key]
     question, targets = ask.question, ask.question.targets
-    true = [_corners(box, question.size_px) for box in targets.boxes]
+    true = [corners(box, question.size_px) for box in targets.boxes]
     said = []
     if targets.boxes:
         found = answers.boxes(record.text, str(run.header["dialect"]), record.size_px)
-        said = [_corners(box, record.size_px, record) for box in found]
+        said = [corners(box, record.size_px, record.placement) for box in found]
     regions = [(mask, "true", question.size_px) for mask in targets.masks]
     if targets.masks:
         regions += [(mask, "said", record.size_px) for mask in answers.masks(record.text)]
@@ -130,7 +117,11 @@ def sample(
         "pictures": [album.add(ask, path) for path in ask.shown],
         "true": [box for box in true if box],
         "said": [box for box in said if box],
-        "masks": [drawn for mask, whose, size_px in regions if (drawn := _mask(mask, whose, size_px))],
+        "masks": [
+            {"whose": whose, **drawn}
+            for mask, whose, size_px in regions
+            if (drawn := region(mask, size_px, COLOURS[whose]))
+        ],
         "readings": readings,
         "judge": _judged(record, verdicts) if is_free(question) and record.condition == REAL else None,
         "verdict": readings[0]["verdict"],
@@ -163,35 +154,6 @@ def _words(parsed: object) -> str:
     return ", ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in parts)[:MAX_PARSED_CHARS]
 
 
-def _corners(box: Box, size_px: tuple[int, int], record: Record | None = None) -> list[list[float]]:
-    """The corners of a box as shares of the picture; none where its frame has no place in it."""
-    try:
-        moved = convert(box, "unit", size_px=size_px, placement=None if record is None else record.placement)
-    except GeoError:
-        return []
-    x1, y1, x2, y2 = moved.xyxy
-    points = moved.points if moved.points is not None else ((x1, y1), (x2, y1), (x2, y2), (x1, y2))
-    return [[round(x, 4), round(y, 4)] for x, y in points]
-
-
-def _mask(mask: Mask, whose: str, size_px: tuple[int, int]) -> dict[str, Any] | None:
-    """A region for the page, `true` or `said`: rings as shares of the picture, or a small transparent picture."""
-    try:
-        if mask.polygons is not None:
-            moved = convert_mask(mask, "unit", size_px=size_px)
-            rings = [[[round(x, 4), round(y, 4)] for x, y in ring] for ring in moved.polygons or ()]
-            return {"whose": whose, "rings": rings}
-    except GeoError:
-        return None
-    inside = PIL.Image.fromarray((mask.to_array() * 255).astype(np.uint8))
-    inside.thumbnail((PICTURE_PX, PICTURE_PX))
-    tinted = PIL.Image.new("RGBA", inside.size, (*COLOURS[whose], 0))
-    tinted.putalpha(inside.point(lambda value: value * 0.45))
-    out = io.BytesIO()
-    tinted.save(out, "PNG")
-    return {"whose": whose, "uri": "data:image/png;base64," + base64.b64encode(out.getvalue()).decode("ascii")}
-
-
 def render(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> str:
     """The page.
 
@@ -210,7 +172,7 @@ def render(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> str:
     parts = {
         "title": html.escape(title),
         "banner": f'<p class="banner" role="note">{html.escape(label(summary))}</p>' if _altered(summary) else "",
-        "facts": _inline(_facts(summary)),
+        "facts": inline(_facts(summary)),
         "plots": "".join(plots.scores(summary)),
         "curves": _section(
             "Corrupted pictures",
@@ -220,10 +182,8 @@ def render(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> str:
         ),
         "calibration": _section("Calibration", "", plots.calibration(summary)),
         "tables": to_html(markdown(summary).split("\n", 1)[1]),
-        "data": json.dumps(data).replace("<", "\\u003c"),
     }
-    text = TEMPLATE.read_text(encoding="utf-8")
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text)
+    return fill(TEMPLATE, parts, data)
 
 
 def _facts(summary: Summary) -> str:
@@ -245,40 +205,6 @@ def _section(title: str, about: str, figures: Sequence[str]) -> str:
         return ""
     words = f"<p>{html.escape(about)}</p>" if about else ""
     return f'<section><h2>{title}</h2>{words}<div class="figures">{"".join(figures)}</div></section>'
-
-
-def to_html(text: str) -> str:
-    """The Markdown of our own tables as HTML: headings, tables, lists and paragraphs."""
-    out = []
-    for block in re.split(r"\n{2,}", text.strip()):
-        lines = block.split("\n")
-        if lines[0].startswith("#"):
-            depth = len(lines[0]) - len(lines[0].lstrip("#"))
-            out.append(f"<h{depth}>{_inline(lines[0].lstrip('# '))}</h{depth}>")
-        elif lines[0].startswith("| "):
-            out.append(_table(lines))
-        elif lines[0].startswith("- "):
-            out.append("<ul>" + "".join(f"<li>{_inline(row[2:])}</li>" for row in lines) + "</ul>")
-        else:
-            out.append(f"<p>{_inline(' '.join(lines))}</p>")
-    return "\n".join(out)
-
-
-def _table(lines: Sequence[str]) -> str:
-    rows = [[cell.replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in lines]
-    head = "".join(f'<th scope="col">{_inline(cell.strip())}</th>' for cell in rows[0])
-    body = "".join(_table_row(row) for row in rows[2:])
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _table_row(cells: Iterable[str]) -> str:
-    return "<tr>" + "".join(f"<td>{_inline(cell.strip())}</td>" for cell in cells) + "</tr>"
-
-
-def _inline(text: str) -> str:
-    safe = html.escape(text, quote=False)
-    safe = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", safe)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", safe)
 
 
 def write(run: ScoredRun, summary: Summary, limit: int = SAMPLES) -> Path:

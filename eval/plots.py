@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from lhrs_chat.pages import figure, svg
+
 Z95 = 1.96
 LABEL_PX = 190
 PLOT_PX = 330
@@ -69,8 +71,8 @@ def _dots(protocol: str, metric: str, rows: Sequence[tuple[str, Mapping[str, Any
             marks.append(f'<circle cx="{at(estimate["mean"]):.1f}" cy="{y:.1f}" r="4"/></g>')
     legend = " ".join(f'<span class="key s{n % SERIES}">{escape(c)}</span>' for n, c in enumerate(conditions))
     caption = f"<b>{escape(metric)}</b> under <code>{escape(protocol)}</code>, with 95 % intervals clustered by picture"
-    picture = _svg(LABEL_PX + PLOT_PX + 16, height, f"{metric} under {protocol}", "; ".join(words), marks)
-    return _figure(caption, picture, legend)
+    picture = svg(LABEL_PX + PLOT_PX + 16, height, f"{metric} under {protocol}", "; ".join(words), marks)
+    return figure(caption, picture, legend)
 
 
 def _grid(at: Callable[[float], float], high: float, bottom: float) -> str:
@@ -158,8 +160,8 @@ def _curve(name: str, lines: Sequence[tuple[str, Points]]) -> str:
         marks.append(f'<line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{top:.1f}" y2="{bottom:.1f}"/>')
         marks.append(f'<circle cx="{x:.1f}" cy="{xy(severity, share)[1]:.1f}" r="3"/>')
     said = "; ".join(f"severity {severity}: {share:.0%} left" for severity, share, _ in mean)
-    return _figure(
-        escape(name), _svg(width, height, f"Score left under {name}", said, [f'<g class="s0">{"".join(marks)}</g>'])
+    return figure(
+        escape(name), svg(width, height, f"Score left under {name}", said, [f'<g class="s0">{"".join(marks)}</g>'])
     )
 
 
@@ -192,21 +194,9 @@ def _reliability(found: Mapping[str, Any]) -> str:
     marks.append(f'<text class="tick" x="{left + side / 2}" y="{top + side + 34}">confidence of the model</text>')
     caption = f"Share of right answers by confidence, <code>{escape(found['protocol'])}</code>; expected calibration "
     caption += f"error {found['ece']:.3f} over {found['answers']} answers. On the dashed line confidence is earned."
-    return _figure(caption, _svg(left + side + 14, top + side + 44, "Calibration", "; ".join(words), marks))
+    return figure(caption, svg(left + side + 14, top + side + 44, "Calibration", "; ".join(words), marks))
 
 
 def _told(estimate: Mapping[str, Any]) -> str:
     stderr = "" if estimate["stderr"] is None else f" ± {Z95 * estimate['stderr']:.3f}"
     return f"{estimate['mean']:.3f}{stderr} ({estimate['questions']} questions)"
-
-
-def _svg(width: float, height: float, title: str, description: str, marks: Iterable[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" '
-        f'aria-label="{escape(f"{title}. {description}")}">{"".join(marks)}</svg>'
-    )
-
-
-def _figure(caption: str, picture: str, legend: str = "") -> str:
-    keys = f'<div class="keys">{legend}</div>' if legend else ""
-    return f'<figure><figcaption>{caption}</figcaption>{keys}<div class="scroll">{picture}</div></figure>'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Generic, TypeVar
@@ -48,7 +49,8 @@ class Folder(Generic[T]):
         Raises:
             ConfigError: the name is not in the folder, or the file breaks the contract.
         """
-        names = self.names()
+        module = None if name.startswith("_") else sys.modules.get(f"{self.package}.{name}")
+        names = self.names() if module is None else [name]  # a folder is looked through once for each of its files
         if name not in names:
             raise ConfigError(
                 f"{self.package} has no {name!r}",
@@ -56,7 +58,8 @@ class Folder(Generic[T]):
                 allowed=", ".join(names),
                 next_step=nearest(name, names),
             )
-        module = importlib.import_module(f"{self.package}.{name}")
+        if module is None:
+            module = importlib.import_module(f"{self.package}.{name}")
         plugin = getattr(module, self.symbol, None)
         if not isinstance(plugin, self.contract):
             raise ConfigError(

@@ -6,6 +6,7 @@ import errno
 import fnmatch
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,6 +108,20 @@ def replacing(location: Location) -> Iterator[IO[bytes]]:
         with suppress(FileNotFoundError):
             os.remove(scratch)
         raise
+
+
+def link(file: Location, place: Location) -> None:
+    """Give a file of this machine one more name; where the disk cannot, it is copied. A name that is there stays."""
+    if os.path.exists(place):
+        return
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    try:
+        os.link(file, place)
+    except FileExistsError:  # another process was faster
+        return
+    except OSError:  # two disks, or one that knows no links
+        with replacing(place) as stream, open(file, "rb") as source:
+            shutil.copyfileobj(source, stream)
 
 
 def sweep(folder: Location) -> None:

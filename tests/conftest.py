@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import random
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -23,9 +24,13 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     HYPOTHESIS_STORAGE_DIRECTORY=".pytest_cache/hypothesis",
 )
+from lhrs_chat.models import torchvision_guard  # reads what was just set, and comes before transformers
+
+torchvision_guard.install()
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _REAL_CONNECT = socket.socket.connect
 _REAL_CONNECT_EX = socket.socket.connect_ex
 _REAL_GETADDRINFO = socket.getaddrinfo
@@ -82,3 +87,24 @@ def _seeds() -> Iterator[None]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def tab() -> Iterator[Any]:
+    """A tab of a headless Chromium for one static page; the test fails when the page reaches out or throws."""
+    from playwright.sync_api import sync_playwright
+
+    binary = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    assert binary is not None, "no Chromium found: make test-browser installs it"
+    foreign: list[str] = []
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox", "--disable-gpu"])
+        opened = browser.new_page(viewport={"width": 1280, "height": 1000})
+        opened.on("request", lambda request: foreign.append(request.url))
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        yield opened
+        browser.close()
+    assert [url for url in foreign if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in foreign if url.startswith("file:")]) == 1
+    assert errors == []

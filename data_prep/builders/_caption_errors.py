@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -18,13 +19,10 @@ _NEAR = {
     "white": "gray", "black": "gray", "gray": "white", "grey": "white", "red": "orange", "green": "yellow",
     "blue": "green", "yellow": "orange", "brown": "red", "orange": "red",
 }  # fmt: skip
-_COLOUR = re.compile(rf"\b({'|'.join(_COLOURS)})\b", re.IGNORECASE)
+_COLOUR = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<colour>{'|'.join(_COLOURS)})\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\b(two|three|four|five|six|seven|eight|nine|ten)(?= (?!sides?\b|parts?\b|rows?\b|lines?\b)\w)")
 _MOST_IN_WORDS = 12
-_OPPOSITE = {
-    "left": "right", "right": "left", "upper": "lower", "lower": "upper", "top": "bottom", "bottom": "top",
-    "above": "below", "below": "above",
-}  # fmt: skip
+_OPPOSITE = {"left": "right", "right": "left", "upper": "lower", "lower": "upper"}
 _SIDE = re.compile(rf"\b({'|'.join(_OPPOSITE)})\b")
 
 
@@ -46,7 +44,7 @@ def errors(caption: str, facts: Facts, beside: Beside, rng: np.random.Generator)
 
 
 def _colours(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
-    named = [match[0].lower() for match in _COLOUR.finditer(caption)]
+    named = [match["colour"].lower() for match in _COLOUR.finditer(caption)]
     if not named:
         return
     near = {name: _NEAR[name] for name in named}
@@ -54,7 +52,7 @@ def _colours(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
     one = pick(rng, named)
     for change, severity in (({one: near[one]}, 1), ({one: far[one]}, 2), (far, 3 if len(far) > 1 else 2)):
         if not set(change.values()) & set(named):
-            yield Wrong(_COLOUR.sub(lambda match: _like(match[0], change), caption), "wrong_colour", severity)
+            yield Wrong(_COLOUR.sub(partial(_recoloured, change), caption), "wrong_colour", severity)
 
 
 def _unlike(colour: str, named: list[str]) -> list[str]:
@@ -65,10 +63,17 @@ def _unlike(colour: str, named: list[str]) -> list[str]:
     return [name for name in _COLOURS if name not in alike] or ["purple"]
 
 
-def _like(word: str, change: dict[str, str]) -> str:
-    """The colour that takes the place of a word, written as it was."""
-    new = change.get(word.lower(), word)
-    return new.capitalize() if word[0].isupper() else new
+def _recoloured(change: Mapping[str, str], match: re.Match[str]) -> str:
+    return _named(match["article"], match["colour"], change.get(match["colour"].lower(), match["colour"]))
+
+
+def _named(article: str | None, old: str, new: str) -> str:
+    """Write a word in the place of another, with the article that it needs."""
+    word = new.capitalize() if old[0].isupper() else new
+    if not article:
+        return word
+    right = "an" if new[0] in "aeiou" else "a"
+    return f"{right.capitalize() if article[0] == 'A' else right} {word}"
 
 
 def _numbers(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
@@ -87,7 +92,9 @@ def _numbers(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
 
 def _things(caption: str, facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Wrong]:
     """Name something that is not there in the place of something that is."""
-    present = [name for name in dict.fromkeys([*facts.present, *facts.sample.targets.labels]) if _nouns.is_counted(name)]
+    present = [
+        name for name in dict.fromkeys([*facts.present, *facts.sample.targets.labels]) if _nouns.is_counted(name)
+    ]
     said = " ".join(facts.sample.targets.captions).lower()
     absent = [name for name in absent_in(facts, beside) if _nouns.is_counted(name) and name not in said]
     if not absent:
@@ -102,16 +109,6 @@ def _things(caption: str, facts: Facts, beside: Beside, rng: np.random.Generator
 
 
 def _renamed(caption: str, old: str, new: str) -> str:
-    """Put a name in the place of another, with the article that it needs."""
-    article = "an" if new[0] in "aeiou" else "a"
-
-    def named(match: re.Match[str]) -> str:
-        before = match["article"]
-        if before:
-            before = article.capitalize() if before[0] == "A" else article
-            before += " "
-        word = new.capitalize() if match["name"][0].isupper() else new
-        return f"{before or ''}{word}"
-
-    return re.sub(rf"(?<![\w-])(?:(?P<article>[Aa]n?) )?(?P<name>{re.escape(old)})(?![\w-])", named, caption,
-                  flags=re.IGNORECASE)  # fmt: skip
+    """Put the name of a thing in the place of another."""
+    pattern = rf"(?<![\w-])(?:(?P<article>an?) )?(?P<name>{re.escape(old)})(?![\w-])"
+    return re.sub(pattern, lambda match: _named(match["article"], match["name"], new), caption, flags=re.IGNORECASE)

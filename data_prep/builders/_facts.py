@@ -13,6 +13,10 @@ from lhrs_chat.geo.frames import convert
 from lhrs_chat.schema import Box, Sample, Targets
 
 T = TypeVar("T")
+CHANGED_COVERS = "changed pixels only"
+"""In `meta["masks_tell"]`: the masks are the covers, at either date, of the pixels that have changed."""
+CHANGED_THINGS = "changed things"
+"""In `meta["masks_tell"]`: the masks are what came or went, of the kinds that `meta["complete"]` names."""
 _LEAST_PRESENT = 2.0  # percent; a smaller cover is neither called present nor absent
 
 
@@ -85,6 +89,12 @@ class Facts:
         if self.size_px is None or box.frame == "pixel":
             return box
         return convert(box, "pixel", size_px=self.size_px)
+
+
+def is_of_first(sample: Sample) -> bool:
+    """Whether what a row tells without naming an image is true of its first image alone; not for pairs of dates."""
+    roles = sample.meta.get("image_roles")
+    return len(sample.images) == 1 or (roles is not None and "before" not in roles)
 
 
 def pick(rng: np.random.Generator, items: Sequence[T]) -> T:

@@ -12,6 +12,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw
 
 from lhrs_chat.errors import DataError, MissingExtraError
+from lhrs_chat.geo import shapes
 from lhrs_chat.geo.raster import Raster
 from lhrs_chat.schema import Box, Image, Mask, Sample
 
@@ -29,7 +30,7 @@ _TOUCHING = np.ones((3, 3), dtype=bool)
 
 
 def array_of(mask: Mask, size_px: tuple[int, int]) -> np.ndarray:
-    """A mask in pixels as (H, W) bool; of polygon rings the first is the outside, the others are holes.
+    """A mask in pixels as (H, W) bool; rings that lie in an earlier ring are its holes, the others are more pieces.
 
     Raises:
         DataError: it is given by polygons in another frame.
@@ -40,8 +41,10 @@ def array_of(mask: Mask, size_px: tuple[int, int]) -> np.ndarray:
         raise DataError("masks of facts are in pixels", found=mask.frame, allowed="pixel")
     layer = PilImage.new("1", size_px)
     pen = ImageDraw.Draw(layer)
-    for place, ring in enumerate(mask.polygons):
-        pen.polygon(list(ring), fill=int(place == 0))
+    for piece in shapes.polygons(mask, size_px=size_px):
+        pen.polygon(list(piece.exterior.coords), fill=1)
+        for hole in piece.interiors:
+            pen.polygon(list(hole.coords), fill=0)
     return np.asarray(layer)
 
 

@@ -13,14 +13,14 @@ from lhrs_chat.schema import Box, Message, Part, Role, Sample, Targets
 Words = str | Sequence[str | Box]
 """What is said in a turn: text, or pieces of text with the regions they speak of between them."""
 
-_KEPT = ("sensor", "gsd_m", "image_file", "tile", "window", "image_roles")
+_KEPT = ("sensor", "gsd_m", "image_file", "tile", "window")
 
 
 class Rows:
     """Makes the instruction rows of one row of facts.
 
     Args:
-        facts: the row of facts; its images, licence, scene, split and footprint are kept.
+        facts: the row of facts; its licence, scene, split and footprint are kept.
         builder: name of the builder; it is part of the ids, so that several builders can work on one scene, and is
             noted in `meta["builder"]`.
     """
@@ -39,25 +39,28 @@ class Rows:
         images: Sequence[int] = (0,),
         meta: Mapping[str, Any] | None = None,
     ) -> Sample:
-        """Make one row.
+        """Make one row, with the images that it shows and no others.
 
         Args:
             task: what is asked.
             turns: questions and their answers, in order.
             targets: what is true; `answer` becomes the text of the last turn.
-            images: which images of the scene are shown, before the first question.
+            images: which images of the scene are shown, before the first question; they become image 0, 1 ...
             meta: what else is known of the row.
         """
         number = self._made[task]
         self._made[task] += 1
         messages: list[Message] = []
         for question, answer in turns:
-            shown = tuple(images) if not messages else ()
+            shown = tuple(range(len(images))) if not messages else ()
             messages += [turn("user", question, shown), turn("assistant", answer)]
         kept = {key: self.facts.meta[key] for key in _KEPT if key in self.facts.meta}
+        if "image_roles" in self.facts.meta:
+            kept["image_roles"] = [self.facts.meta["image_roles"][image] for image in images]
         return replace(
             self.facts,
             id=f"{self.facts.id}/{self.builder}/{task}-{number}",
+            images=tuple(self.facts.images[image] for image in images),
             task=task,
             messages=tuple(messages),
             targets=replace(targets, answer=plain(messages[-1])),

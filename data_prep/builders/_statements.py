@@ -185,6 +185,7 @@ def _places(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
         elif _area(ordered[0]) >= _LARGER * _area(ordered[1]):
             wording, asked = pick(rng, _LARGEST), pick(rng, _wordings.WHERE_ONE).format(name=f"largest {name}")
         else:
+            yield from _halves(name, boxes, rng)
             continue
         x, y = _centre(ordered[0])
         if min(abs(value - border) for value in (x, y) for border in (100 / 3, 200 / 3)) < _CLEAR:
@@ -199,6 +200,17 @@ def _places(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
         yield Statement(wording.format(name=name, region=region), asked, tuple(wrong))
 
 
+def _halves(name: str, boxes: Sequence[Box], rng: np.random.Generator) -> Iterator[Statement]:
+    """Say that all of a kind lie in one half, where they do."""
+    wording = pick(rng, _phrases.ALL_IN_HALF)
+    for axis, halves in enumerate((("left", "right"), ("upper", "lower"))):
+        centres = [_centre(box)[axis] for box in boxes]
+        if max(centres) < 50 - _CLEAR or min(centres) > 50 + _CLEAR:
+            said, false = halves if max(centres) < 50 else halves[::-1]
+            texts = [wording.format(plural=_nouns.plural(name), half=half) for half in (said, false)]
+            yield Statement(texts[0], "", (Wrong(texts[1], "wrong_relation", 3),))
+
+
 def _relations(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
     alone = [(name, _centre(boxes[0])) for name, boxes in _in_per_cent(facts).items() if len(boxes) == 1]
     for number, (first, (x, y)) in enumerate(alone):
@@ -211,9 +223,7 @@ def _relations(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
             names = (first, second)
             if rng.random() < 0.5:
                 side, names = _SIDES[side], (second, first)
-            said, false = (
-                _BESIDE[one].format(first=names[0], second=names[1]) for one in (side, _SIDES[side])
-            )
+            said, false = (_BESIDE[one].format(first=names[0], second=names[1]) for one in (side, _SIDES[side]))
             yield Statement(said, f"Where does the {names[0]} lie, as seen from the {names[1]}?",
                             (Wrong(false, "wrong_relation", 3),))  # fmt: skip
 

@@ -46,7 +46,7 @@ def make(
     images: Sequence[int],
     meta: Mapping[str, Any] | None = None,
 ) -> Sample:
-    """Make one row, on the images that it shows and no others.
+    """Make one row.
 
     Args:
         rows: of the facts.
@@ -70,13 +70,10 @@ def make(
         told.append({"text": step.text, "mask": place, "image": None if place is None else places[-1]})
     pieces = [step.text if step is steps[-1] else f"{step.text} " for step in steps]
     proof: dict[str, Any] = {"steps": told, "mask_images": places} if masks else {}
-    row = rows.make(
+    return rows.make(
         task,
         [(question, pieces)],
         replace(targets, masks=tuple(masks)),
-        images=range(len(images)),
+        images=images,
         meta={"subtask": subtask, **proof, **(meta or {})},
     )
-    if "image_roles" in row.meta:
-        row.meta["image_roles"] = [row.meta["image_roles"][image] for image in images]
-    return replace(row, images=tuple(row.images[image] for image in images))

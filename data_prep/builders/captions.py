@@ -14,7 +14,7 @@ import numpy as np
 from lhrs_chat.schema import Sample, Targets
 
 from . import Builder, _wordings
-from ._facts import pick
+from ._facts import is_of_first, pick
 from ._rows import Rows
 
 _SHORT = ("sentence", "short", "caption")
@@ -24,11 +24,13 @@ LONG = tuple(words for words in _wordings.CAPTION if not any(short in words.lowe
 def build(sample: Sample, rng: np.random.Generator) -> Iterator[Sample]:
     """Yield one row for each distinct caption."""
     rows = Rows(sample, "captions")
+    shown = (0,) if is_of_first(sample) else range(len(sample.images))
     for caption in dict.fromkeys(sample.targets.captions):
         text = tidy(caption)
         if text:
             question = pick(rng, _wordings.CAPTION if _sentences(text) == 1 else LONG)
-            yield rows.make("caption", [(question, text)], Targets(captions=(text,), labels=sample.targets.labels))
+            targets = Targets(captions=(text,), labels=sample.targets.labels)
+            yield rows.make("caption", [(question, text)], targets, images=shown)
 
 
 def tidy(caption: str) -> str:

@@ -10,6 +10,9 @@ largest_change, smallest_change: of the classes with a changed pixel (at one dat
 with most, with fewest; asked only where the next is 10 % away. change_to_what: what most of its changed pixels are now.
 change_ratio: share of the picture that has, or has not, changed. change_ratio_types: the changed pixels of a class at
 one date, as a share of the picture. The masks of sets that label only what has changed serve as well as complete ones.
+
+Where one mask alone tells which things have changed, and no cover of either date (LEVIR-CD: `changed building`), it is
+asked whether they have, on which share of the picture, and where.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import numpy as np
 from lhrs_chat.schema import Number, Sample, Targets
 
 from . import Builder, _nouns, _tasks
-from ._facts import pick
+from ._facts import CHANGED_COVERS, CHANGED_THINGS, pick
 from ._rasters import Rasters, components, region
 from ._rows import Rows
 from ._tasks import Step
@@ -80,6 +83,19 @@ _SAME = (
     "The land cover is the same at both dates.",
     "No change of the land cover can be seen.",
 )
+_THINGS = {
+    "change_or_not": ("Has any {name} appeared or disappeared?", "Is there a {name} at one of the two dates only?"),
+    "change_ratio_types": (
+        "Which share of the scene is taken by {plural} that have changed?",
+        "How large is the area of the changed {plural}, as a share of the scene?",
+    ),
+    "caption": (
+        "Which {plural} have changed?",
+        "Compare the {plural} of the two pictures.",
+        "What became of the {plural}?",
+    ),
+    "change_mask": ("Mark the {plural} that have changed.", "Segment all changed {plural}."),
+}
 _BECAME = ("{old} became {new}", "{old} turned into {new}", "{old} gave way to {new}")
 
 
@@ -133,11 +149,11 @@ class _Pair:
     @cached_property
     def known(self) -> list[int]:
         """Classes that are there at a date, or whose absence is certain; none where a date tells no cover."""
+        if self.facts.meta.get("masks_tell") == CHANGED_COVERS:
+            return list(range(len(CLASSES)))
         labels = {label for labels in CLASSES.values() for label in labels}
         if not all(labels & set(covers) for covers in self.covers):
             return []
-        if self.facts.meta.get("masks_tell") == "changed pixels only":
-            return list(range(len(CLASSES)))
         told = {*self.covers[0], *self.covers[1], *self.facts.meta.get("complete", ())}
         return [number for number, labels in enumerate(CLASSES.values()) if told & set(labels)]
 
@@ -310,13 +326,47 @@ _MAKERS: tuple[Callable[[_Pair, np.random.Generator], Iterator[Sample]], ...] = 
 )
 
 
+def _things(pair: _Pair, rng: np.random.Generator) -> Iterator[Sample]:
+    """Ask about the things of one kind that came or went, of which one mask tells all."""
+    for label in pair.facts.meta["complete"]:
+        name = label.removeprefix("changed ")
+        words = {"name": name, "plural": _nouns.plural(name)}
+        asked = {subtask: _OPENING + pick(rng, texts).format(**words) for subtask, texts in _THINGS.items()}
+        covers = [pair.rasters.covers(image) for image in pair.images]
+        mask = np.logical_or.reduce([found.get(label, np.zeros(pair.rasters.size_px[::-1], bool)) for found in covers])
+        share = 100 * float(mask.mean())
+        for subtask, answer, choices in (
+            ("change_or_not", YES_NO[0 if mask.any() else 1], YES_NO),
+            ("change_ratio_types", percent_range(share), RANGES),
+        ):
+            yield pair.ask(subtask, asked[subtask].removeprefix(_OPENING), answer, choices)
+        step = Step(f"No {name} has appeared or disappeared.")
+        if mask.any():
+            place = f", mainly in the {where}" if (where := _together(mask)) else ""
+            said = f"Changed {words['plural']} take {_percent(share)} of the picture{place}."
+            step = Step(said, mask, label, pair.images[1])
+            numbers = (Number(round(share, 1), "%", "computed", label), Number(2.0, "%", "computed", "tolerance"))
+            targets = Targets(numbers=numbers)
+            question = asked["change_mask"]
+            yield _tasks.make(pair.rows, "segmentation", "change_mask", question, [step], targets, images=pair.images)
+        targets = Targets(captions=(step.text,))
+        yield _tasks.make(pair.rows, "change", "caption", asked["caption"], [step], targets, images=pair.images)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1f} %" if share >= 0.05 else "less than 0.1 %"
+
+
 def build(facts: Sample, rng: np.random.Generator) -> Iterator[Sample]:
-    """Make the questions of one pair; nothing where the row is no pair, or no cover of the six classes is told."""
+    """Make the questions of one pair; nothing where the row is no pair, or no change of the six classes is told."""
     roles = facts.meta.get("image_roles", ())
-    if "before" not in roles or "after" not in roles or not facts.targets.masks:
+    tells = facts.meta.get("masks_tell")
+    if "before" not in roles or "after" not in roles or not (facts.targets.masks or tells):
         return
     pair = _Pair(facts)
-    if pair.known:
+    if tells == CHANGED_THINGS:
+        yield from _things(pair, rng)
+    elif pair.known:
         for make in _MAKERS:
             yield from make(pair, rng)
 

@@ -37,7 +37,9 @@ class _Ground:
 
     @cached_property
     def masks(self) -> dict[str, np.ndarray]:
-        """Masks of the first image by cover, (H, W) bool; empty where they do not share one grid."""
+        """Masks of the first image by cover, (H, W) bool; empty where they do not share one grid, or tell change."""
+        if "masks_tell" in self.facts.sample.meta:
+            return {}
         of_image = self.facts.sample.meta.get("mask_images")
         found: dict[str, np.ndarray] = {}
         for number, mask in enumerate(self.facts.sample.targets.masks):

@@ -277,8 +277,6 @@ def _distance(scene: _Scene, rng: np.random.Generator) -> Iterator[Sample]:
 
 
 def _cover_change(scene: _Scene, rng: np.random.Generator, images: tuple[int, int]) -> Iterator[Sample]:
-    if scene.facts.meta.get("masks_tell") == "changed pixels only":
-        return
     dates = [scene.rasters.covers(image) for image in images]
     changes = {}
     for name in sorted({*dates[0], *dates[1]} - _NO_COVERS):
@@ -347,8 +345,8 @@ def _building_change(scene: _Scene, rng: np.random.Generator, images: tuple[int,
 
 
 def build(facts: Sample, rng: np.random.Generator) -> Iterator[Sample]:
-    """Make the chains of one scene or pair; nothing where there are no masks of covers."""
-    if not facts.targets.masks:
+    """Make the chains of one scene or pair; nothing where there are no masks of whole covers."""
+    if not facts.targets.masks or "masks_tell" in facts.meta:
         return
     scene = _Scene(facts)
     roles = scene.rasters.roles

@@ -17,7 +17,7 @@ from lhrs_chat.schema import Sample, Targets
 from . import Builder, _nouns, _wordings
 from ._caption_errors import errors
 from ._claims import Claims, vocabulary_of
-from ._facts import Facts, pick
+from ._facts import Facts, is_of_first, pick
 from ._rows import Rows
 from ._statements import Beside, Statement, Wrong, invented, is_beside, statements
 from .captions import tidy
@@ -41,6 +41,7 @@ _LISTED = 0.3  # of the rows whose error has degrees: a slightly and a badly wro
 _ALONE = 0.4  # of the statements that a question asks for
 _ASKED = 0.5  # of the descriptions
 _PADDED = 0.2  # of the pairs: both texts hold an empty sentence
+_LONGEST = 600  # characters of a padded text
 _NEAREST = 6  # texts of other pictures of which the one of the nearest length is taken
 
 Made = Iterator[Sample]
@@ -62,11 +63,14 @@ class _Pairs:
         for kind in SAID_WRONGLY:
             yield from self.said_wrongly(told, kind)
         if len(told) > 1:
-            yield from self.dropped(told)
-            yield from self.invented(told)
-            yield from self.verbose(told)
+            yield from self.invented([one.text for one in told])
             yield from self.other_statements(told)
-        yield from self.captions()
+        captions = list(dict.fromkeys(filter(None, map(tidy, self.facts.sample.targets.captions))))
+        yield from self.captions(captions)
+        texts = [one.text for one in told] if len(told) > 1 else captions
+        if len(texts) > 1:
+            yield from self.dropped(texts)
+            yield from self.verbose(texts)
 
     def said_wrongly(self, told: Sequence[Statement], kind: str) -> Made:
         """One statement is false, alone as an answer or among others that are true."""
@@ -86,33 +90,36 @@ class _Pairs:
         worse = [(_text([*words, *empty]), w.severity) for words, w in zip(bad, false, strict=True)]
         yield from self.pair(_text([*good, *empty]), worse, kind, self._question())
 
-    def dropped(self, told: Sequence[Statement]) -> Made:
+    def dropped(self, told: Sequence[str]) -> Made:
         """Facts are left out; in half of the rows empty sentences take their place."""
-        all_said = [one.text for one in told[: self._some(2, _MOST_TOLD)]]
-        fewer = self._some(1, min(3, len(all_said) - 1))
+        said = told[: self._some(2, _MOST_TOLD)]
+        fewer = self._some(1, min(3, len(said) - 1))
         filled = self._empty(fewer) if self.rng.random() < 0.5 else []
-        kept = [*all_said[: len(all_said) - fewer], *filled]
-        yield from self.pair(_text(all_said), [(_text(kept), fewer)], "dropped_facts", self._question())
+        kept = [*said[: len(said) - fewer], *filled]
+        yield from self.pair(_text(said), [(_text(kept), fewer)], "dropped_facts", self._question())
 
-    def invented(self, told: Sequence[Statement]) -> Made:
+    def invented(self, told: Sequence[str]) -> Made:
         """What is not there takes the place of what is."""
         false = invented(self.facts, self.beside, self.rng)
         if not false:
             return
-        all_said = [one.text for one in told[: self._some(2, _MOST_TOLD)]]
-        false = false[: self._some(1, len(all_said) - 1)]
-        mixed = [*all_said[: len(all_said) - len(false)], *(one.text for one in false)]
+        said = told[: self._some(2, _MOST_TOLD)]
+        false = false[: self._some(1, len(said) - 1)]
+        mixed = [*said[: len(said) - len(false)], *(one.text for one in false)]
         order = self.rng.permutation(len(mixed)).tolist()
-        better, worse = (_text([words[i] for i in order]) for words in (all_said, mixed))
+        better, worse = (_text([words[i] for i in order]) for words in (said, mixed))
         yield from self.pair(better, [(worse, len(false))], "invented_facts", self._question())
 
-    def verbose(self, told: Sequence[Statement]) -> Made:
-        """Empty sentences, one of them twice, are added; in half of the rows in the place of facts."""
-        all_said = [one.text for one in told[: self._some(2, _MOST_TOLD)]]
-        many = self._some(1, 3)
-        empty = [*self._empty(many), *self._empty(1)]
-        kept = all_said[:1] if self.rng.random() < 0.5 else all_said
-        yield from self.pair(_text(all_said), [(_text([*kept, *empty, empty[0]]), many)], "verbose", self._question())
+    def verbose(self, told: Sequence[str]) -> Made:
+        """Empty sentences, the last one twice, are added; in half of the rows in the place of facts."""
+        said = _text(told[: self._some(2, _MOST_TOLD)])
+        instead = self.rng.random() < 0.5
+        kept, most = (told[0], len(said)) if instead else (said, _LONGEST)
+        empty = self._empty(self._some(1, 3))
+        while len(empty) > 1 and len(_text([kept, *empty, empty[-1]])) > most:
+            empty.pop()
+        padded = [kept, *empty, empty[-1]]
+        yield from self.pair(said, [(_text(padded), len(empty))], "verbose", self._question())
 
     def other_statements(self, told: Sequence[Statement]) -> Made:
         """What is true of a picture of another scene class."""
@@ -129,11 +136,8 @@ class _Pairs:
             texts.append(_text([one.text for one in (*scenes, *more[: len(rest[:2])])]))
         yield from self.pair(said, [(_nearest(said, texts), 3)], "other_caption", self._question())
 
-    def captions(self) -> Made:
+    def captions(self, own: Sequence[str]) -> Made:
         """Captions of people with words changed, and those of other pictures."""
-        own = list(dict.fromkeys(filter(None, map(tidy, self.facts.sample.targets.captions))))
-        if not own:
-            return
         by_kind: dict[str, list[tuple[str, Wrong]]] = {}
         for caption in own:
             for wrong in errors(caption, self.facts, self.beside, self.rng):
@@ -144,7 +148,7 @@ class _Pairs:
             yield from self.pair(caption, [(one.text, one.severity) for one in false], kind, self._question())
         texts = [tidy(pick(self.rng, row.targets.captions)) for row in self._drawn(_NEAREST) if row.targets.captions]
         texts = [text for text in texts if text and text not in own]
-        if texts and self.facts.sample.targets.labels:
+        if own and texts and self.facts.sample.targets.labels:
             caption = pick(self.rng, own)
             yield from self.pair(caption, [(_nearest(caption, texts), 3)], "other_caption", self._question())
 
@@ -185,7 +189,7 @@ def _differ(one: Sample, other: Sample) -> bool:
 
 
 def _text(clauses: Sequence[str]) -> str:
-    return " ".join(_nouns.sentence(clause) for clause in clauses)
+    return " ".join(_nouns.sentence(clause.rstrip(".")) for clause in clauses)
 
 
 def _nearest(text: str, others: Sequence[str]) -> str:
@@ -195,7 +199,8 @@ def _nearest(text: str, others: Sequence[str]) -> str:
 
 def beside(sample: Sample, rows: Sequence[Sample], rng: np.random.Generator) -> Made:
     """Yield the pairs of one picture; `rows` are those that its errors may be taken from."""
-    yield from _Pairs(sample, rows, rng).every()
+    if is_of_first(sample):
+        yield from _Pairs(sample, rows, rng).every()
 
 
 BUILDER = Builder(

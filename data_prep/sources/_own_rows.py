@@ -16,6 +16,7 @@ from . import SPLITS, Source, SourceOptions, _captions, _conversations, _publish
 from ._conversations import Told, Turn
 
 LICENCE = "as the rows state; else that of the user's own data"
+SUFFIXES = (".json", ".jsonl")
 UNKNOWN = "not stated: the user's own data"
 BESIDE = ("dataset_info.json", "manifest.json", "pictures.jsonl")  # files that describe a set and hold none of its rows
 
@@ -56,11 +57,11 @@ def read(name: str, root: Path, get: str, options: SourceOptions) -> Iterator[tu
     Raises:
         DataError: there is no such file.
     """
-    files = [path for path in sorted([*root.glob("*.json"), *root.glob("*.jsonl")]) if path.name not in BESIDE]
+    files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in SUFFIXES and path.name not in BESIDE]
     if not files:
         raise _published.incomplete(name, root, "*.json or *.jsonl", get)
     for path in files:
-        field = "data" if path.suffix == ".json" and opening(path) == "{" else ""
+        field = "data" if path.suffix.lower() == ".json" and opening(path) == "{" else ""
         for row in stream(path, field, options.reject):
             yield path, row
 

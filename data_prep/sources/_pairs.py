@@ -11,6 +11,9 @@ import PIL.Image
 
 from lhrs_chat.errors import DataError
 from lhrs_chat.formats.rows import SUFFIXES
+from lhrs_chat.schema import Image
+
+from ._published import PictureFiles
 
 
 class Pair(NamedTuple):
@@ -40,6 +43,18 @@ def find(root: Path, before: str, after: str, labels: tuple[tuple[str, ...], ...
             )
             where = picture.relative_to(root)
             yield str(where), Pair(where.with_suffix("").as_posix(), picture, folder / after / picture.name, held)
+
+
+def images(pair: Pair, pictures: PictureFiles, gsd_m: float | None = None) -> tuple[Image, Image]:
+    """The two pictures of a pair.
+
+    Raises:
+        DataError: one is no picture, or they differ in size.
+    """
+    before, after = (pictures.image(path, gsd_m=gsd_m) for path in (pair.before, pair.after))
+    if before.size_px != after.size_px:
+        raise DataError("the pictures of a pair differ in size", found=[before.size_px, after.size_px])
+    return before, after
 
 
 def pixels(path: Path, mode: str, size_px: tuple[int, int] | None = None) -> np.ndarray:

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Sample, Targets
 
-from . import Source, SourceOptions, _aid_words, _chips
+from . import Source, SourceOptions, _aid_words, _chips, _published
 
 LICENCE = "research use only, not to be published (Google Earth imagery; AID and RSICD ask to be cited)"
 
@@ -23,8 +22,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("aid_rsicd needs the folder of the set")
+    root = _published.root("aid_rsicd", root, _chips.NEEDS)
     rows = _chips.shuffled(_chips.read_rows(root), options.seed)
     presence = _aid_words.balanced([_presence(row) for row in rows], options.seed)
     yield from _chips.take((_sample(root, row, facts) for row, facts in zip(rows, presence, strict=True)), options)

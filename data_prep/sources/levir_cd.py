@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Mask, Sample, Targets
 
 from . import SPLITS, Source, SourceOptions, _chips, _pairs, _published
@@ -36,9 +35,7 @@ def read(folder: Path | None, options: SourceOptions) -> Iterator[Sample]:
 
 
 def _row(pair: _pairs.Pair, pictures: _published.PictureFiles, root: Path) -> Sample:
-    images = tuple(pictures.image(path, gsd_m=GSD_M) for path in (pair.before, pair.after))
-    if images[0].size_px != images[1].size_px:
-        raise DataError("the pictures of a pair differ in size", found=[image.size_px for image in images])
+    images = _pairs.images(pair, pictures, GSD_M)
     grey = _pairs.pixels(pair.labels[0], "L", images[0].size_px)
     changed = grey > 127 if grey.max(initial=0) > 1 else grey > 0
     named = re.match(r"(train|val|test)_(\d+)", pair.before.stem)
@@ -61,6 +58,7 @@ def _row(pair: _pairs.Pair, pictures: _published.PictureFiles, root: Path) -> Sa
             "image_file": pictures.relative(pair.before),
             "tile": f"LEVIR-CD {tile}",
             "mask_images": [1] if changed.any() else [],
+            "masks_tell": "changed things",
             "complete": [CHANGED],
         },
     )

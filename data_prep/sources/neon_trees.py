@@ -9,10 +9,9 @@ from typing import Any
 
 import rasterio
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Georef, Sample, Targets
 
-from . import Source, SourceOptions, _chips
+from . import Source, SourceOptions, _chips, _published
 
 LICENCE = "NEON data, free to use with attribution to the National Ecological Observatory Network"
 CHIPS_PER_FRAME = 12
@@ -26,8 +25,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("neon_trees needs the folder of the set")
+    root = _published.root("neon_trees", root, _chips.NEEDS)
     rows = _chips.read_rows(root)
     yield from _chips.take((chip for row in rows for chip in _chips_of(root, row, options)), options)
 

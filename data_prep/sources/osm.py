@@ -26,6 +26,7 @@ from lhrs_chat.geo.vector import footprint
 from lhrs_chat.schema import Image, Mask, Sample, Targets
 
 from . import Source, SourceOptions, _chips, _osm_kinds, _scenes
+from ._grounds import inner_bounds
 from ._osm_kinds import Kind
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def _sample(chip: _scenes.Chip, found: Sequence[Mapped]) -> Iterator[Sample]:
             licence=LICENCE,
             scene_id=chip.path.stem,
             targets=Targets(masks=tuple(masks)),
-            footprint=_chips.footprint(image),
+            footprint=inner_bounds(image),
             meta={**chip.meta, "gsd_m": gsd_m, "osm": notes},
         )
 

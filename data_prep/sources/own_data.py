@@ -22,11 +22,12 @@ from lhrs_chat.errors import DataError, GeoError, LhrsError, RasterError
 from lhrs_chat.formats.rows import reason
 from lhrs_chat.geo.frames import convert_xy
 from lhrs_chat.geo.raster import Raster
-from lhrs_chat.geo.reference import lonlat, part_of
+from lhrs_chat.geo.reference import part_of
 from lhrs_chat.geo.tiles import Tile, plan
 from lhrs_chat.schema import Box, Image, Mask, Number, Sample, Targets
 
 from . import Source, SourceOptions, _chips, _features, _published
+from ._grounds import inner_bounds
 
 LICENCE = "own data, all rights with their owner"
 GET = "put GeoTIFF files, and GeoJSON or GeoPackage files of the same place, into one folder"
@@ -34,7 +35,6 @@ SETTINGS = "own_data.yaml"
 RASTERS = (".tif", ".tiff", ".jp2", ".img")
 LABELS = ("label", "class", "class_name", "category", "name", "type")  # attributes tried in this order
 HALF_SEEN = 0.5  # a class of which a thing is seen by less is not counted as told in full
-UPRIGHT = 0.75  # of its outer bounds, for a tile whose inner bounds are taken
 LEAST_PX = 0.5  # area of what a tile must show of a thing
 
 
@@ -229,7 +229,7 @@ def _row(
             masks=tuple(masks),
             numbers=tuple(Number(counts[label], "", "computed", label) for label in labels),
         ),
-        footprint=_ground(image),
+        footprint=inner_bounds(image),
         meta={
             "image_file": name,
             "tile": tile_id,
@@ -241,26 +241,6 @@ def _row(
             "points": [list(entry) for entry in points],
         },
     )
-
-
-def _ground(image: Image) -> tuple[float, float, float, float] | None:
-    """Bounds in longitude and latitude that lie on the tile.
-
-    North of a projected CRS is seldom true north, so that the outer bounds of tiles that only touch would overlap, and
-    no two of them could go into different splits. A raster turned by more than some degrees has its outer bounds.
-    """
-    if image.georef is None or image.size_px is None:
-        return None
-    width, height = image.size_px
-    corners = [(0, 0), (width, 0), (width, height), (0, height)]
-    place = convert_xy(corners, "pixel", "map", size_px=image.size_px, georef=image.georef)
-    lon, lat = lonlat(place, image.georef.crs).T
-    lon, lat = np.sort(lon % 360 if np.ptp(lon) > 180 else lon), np.sort(lat)
-    inner = (lon[1], lat[1], lon[2], lat[2])
-    is_upright = (lon[2] - lon[1]) * (lat[2] - lat[1]) > UPRIGHT * (lon[3] - lon[0]) * (lat[3] - lat[0])
-    west, south, east, north = inner if is_upright else (lon[0], lat[0], lon[3], lat[3])
-    west, east = ((side + 180) % 360 - 180 for side in (west, east))
-    return (round(float(west), 8), round(float(south), 8), round(float(east), 8), round(float(north), 8))
 
 
 def _mask(seen: shapely.Geometry, tile: Tile, label: str) -> Mask:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Sample, Targets
 
-from . import Source, SourceOptions, _chips
+from . import Source, SourceOptions, _chips, _published
 
 LICENCE = "research use only, not to be published (Google Earth imagery, no terms stated)"
 
@@ -24,8 +23,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("rsscn7 needs the folder of the set")
+    root = _published.root("rsscn7", root, _chips.NEEDS)
     yield from _chips.take(
         (_sample(root, row) for row in _chips.shuffled(_chips.read_rows(root), options.seed)), options
     )

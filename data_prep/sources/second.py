@@ -46,11 +46,8 @@ def read(folder: Path | None, options: SourceOptions) -> Iterator[Sample]:
 
 
 def _row(pair: _pairs.Pair, pictures: _published.PictureFiles, root: Path) -> Sample:
-    images = tuple(pictures.image(path) for path in (pair.before, pair.after))
-    size = images[0].size_px
-    if size is None or size != images[1].size_px:
-        raise DataError("the pictures of a pair differ in size", found=[image.size_px for image in images])
-    codes = [classes(_pairs.pixels(path, "RGB", size), path) for path in pair.labels]
+    images = _pairs.images(pair, pictures)
+    codes = [classes(_pairs.pixels(path, "RGB", images[0].size_px), path) for path in pair.labels]
     changed = (codes[0] > 0) | (codes[1] > 0)
     masks: list[Mask] = []
     place: list[int] = []

@@ -17,7 +17,7 @@ import numpy as np
 from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Sample, Targets
 
-from . import Source, SourceOptions, _chips
+from . import Source, SourceOptions, _chips, _published
 
 LICENCE = "contains modified Copernicus Sentinel data 2019; mask by the Sen1Floods11 authors"
 SIDE_PX = 128
@@ -44,8 +44,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("sen1floods11_sample needs the folder of the set")
+    root = _published.root("sen1floods11_sample", root, _chips.NEEDS)
     rows = _chips.read_rows(root)
     yield from _chips.take((chip for row in rows for chip in _chips_of(root, row, options)), options)
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Sample, Targets
 
-from . import Source, SourceOptions, _chips
+from . import Source, SourceOptions, _chips, _published
 
 LICENCE = "CC BY-SA 4.0 (SpaceNet)"
 SIDE_PX = 220
@@ -29,8 +28,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("spacenet_samples needs the folder of the set")
+    root = _published.root("spacenet_samples", root, _chips.NEEDS)
     rows = [row for row in _chips.read_rows(root) if "mask" in row and "boxes" in row]
     yield from _chips.take((chip for row in rows for chip in _chips_of(root, row, options)), options)
 

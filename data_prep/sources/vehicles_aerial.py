@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.schema import Box, Sample, Targets
 
-from . import Source, SourceOptions, _chips
+from . import Source, SourceOptions, _chips, _published
 
 LICENCE = "CC BY 3.0 (KIT AIS) and CC BY-SA (Minsk drone); the row's licence says which"
 LABELS = ("car", "bus", "minibus")  # trucks are so rare that they are told only where they are
@@ -27,8 +26,7 @@ def read(root: Path | None, options: SourceOptions) -> Iterator[Sample]:
     Raises:
         DataError: no folder is given, or it does not hold the set.
     """
-    if root is None:
-        raise DataError("vehicles_aerial needs the folder of the set")
+    root = _published.root("vehicles_aerial", root, _chips.NEEDS)
     rows = _chips.shuffled(_chips.read_rows(root), options.seed)
     yield from _chips.take((chip for row in rows for chip in _chips_of(root, row, options)), options)
 

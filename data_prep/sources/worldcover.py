@@ -24,6 +24,7 @@ from lhrs_chat.geo.raster import Raster
 from lhrs_chat.schema import Mask, Sample, Targets
 
 from . import Source, SourceOptions, _chips, _scenes
+from ._grounds import inner_bounds
 
 LICENCE = "land cover: ESA WorldCover, CC BY 4.0; optical: as its owner gives it"
 WORLDCOVER = {
@@ -147,7 +148,7 @@ def _sample(chip: _scenes.Chip, codes: np.ndarray, legend: dict[int, str]) -> Sa
             masks=tuple(Mask.from_array(codes == code, legend[code]) for code in present),
             numbers=tuple(_chips.share((codes == code)[known], legend[code]) for code in present),
         ),
-        footprint=_chips.footprint(image),
+        footprint=inner_bounds(image),
         meta={**chip.meta, "complete": list(legend.values()) if known.all() else []},
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -16,6 +18,10 @@ from ..builders import BUILDERS
 from ..engine import EachRow, Outcome, run
 from . import Verb
 from ._options import add_data, add_engine, chosen, engine_of
+
+log = logging.getLogger(__name__)
+
+_builder = cache(BUILDERS.get)  # looked up once, not for every row
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Build:
             raise DataError("builders take rows of facts", found=facts.task, allowed="facts")
         for name in self.names:
             digest = hashlib.sha256(f"{self.seed}/{name}/{facts.id}".encode()).digest()
-            rng, builder = np.random.default_rng(list(digest[:8])), BUILDERS.get(name)
+            rng, builder = np.random.default_rng(list(digest[:8])), _builder(name)
             yield from builder.build(facts, rng) if builder.beside is None else builder.beside(facts, self.rows, rng)
 
 
@@ -64,7 +70,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     names = tuple(chosen(args.builders, BUILDERS))
     plan = {"verb": "build", "builders": names, "seed": args.seed}
-    run(args.data, args.out, [BuildBatch(names, args.seed)], plan=plan, filters=("build",), **engine_of(args))
+    step = BuildBatch(names, args.seed)
+    made = run(args.data, args.out, [step], plan=plan, filters=("build",), **engine_of(args))
+    if not made["rows_out"]:
+        needs = "; ".join(f"{name}: {BUILDERS.get(name).needs}" for name in names)
+        log.warning("no row could be made: %s does not hold what is needed (%s)", args.data, needs)
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from ..sources import SOURCES, SPLITS, SourceOptions
 from . import Verb
 from ._options import add_out
 
+log = logging.getLogger(__name__)
+
 
 def listing(folder: Path, out: Path) -> dict[str, Any]:
     """Describe a folder by the names and sizes of its files, without opening one; `out` is no part of it."""
@@ -27,7 +30,7 @@ def listing(folder: Path, out: Path) -> dict[str, Any]:
         folders[:] = sorted(name for name in folders if Path(place, name) != out)
         for name in sorted(files):
             path = Path(place, name)
-            length = path.stat().st_size
+            length = path.stat(follow_symlinks=path.exists()).st_size  # of a link that leads nowhere, its own
             digest.update(f"{path.relative_to(folder)}\0{length}\n".encode(errors="surrogateescape"))
             count, size = count + 1, size + length
     return {"folder": str(folder), "files": count, "bytes": size, "sha256_of_names_and_sizes": digest.hexdigest()}
@@ -57,7 +60,7 @@ def convert(name: str, folder: Path | None, out: Path, options: SourceOptions) -
                 yield Outcome([row])
 
     origin = {} if folder is None else listing(folder.absolute(), out.absolute())
-    return store(
+    made = store(
         out,
         outcomes(),
         plan={"verb": "convert", "source": name, **taken},
@@ -65,6 +68,9 @@ def convert(name: str, folder: Path | None, out: Path, options: SourceOptions) -
         total=options.count,
         notes=lambda: {"rejected": rejected},
     )
+    if rejected:
+        log.warning("%d rejected, each with its place and the reason: %s", rejected, out / "rejected.jsonl")
+    return made
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

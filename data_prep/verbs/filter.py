@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from lhrs_chat.config import from_dict
@@ -18,6 +19,8 @@ from ..filters import FILTERS, FilterOptions
 from ..output import Dropped
 from . import Verb
 from ._options import add_data, add_engine, chosen, engine_of
+
+_filter = cache(FILTERS.get)  # looked up once, not for every row
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Sieve:
     def _judge(self, row: Sample) -> Dropped | None:
         for rule in self.rules:
             try:
-                reason = FILTERS.get(rule).check(row, self.options)
+                reason = _filter(rule).check(row, self.options)
             except (LhrsError, OSError, ValueError) as error:
                 reason = f"cannot be judged: {error}"
             if reason is not None:

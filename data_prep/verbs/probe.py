@@ -29,13 +29,18 @@ CELL = 60  # questions of one set and task
 WHOLE = (("aid_rsicd", "scene_class"), ("aid_rsicd", "caption"))  # asked of every picture of the test split
 
 
-def build(data: Path, out: Path) -> int:
+def build(data: Path, out: Path, cell: int = CELL) -> int:
     """Write `probe.jsonl` and `images/` below `out` from the test split below `data`; return the number of questions.
+
+    Args:
+        data: folder of rows, such as `nano` or `corrupt` writes.
+        out: the folder to write.
+        cell: at most so many questions of one set and task.
 
     Raises:
         DataError: the data are not there, or nothing in them is held out.
     """
-    rows = [row for row in samples.read(data / "rows.jsonl") if row.split == "test" and row.task in TASKS]
+    rows = [row for row in samples.read(data) if row.split == "test" and row.task in TASKS]
     if not rows:
         raise DataError("nothing is held out", found=str(data), next_step="python -m data_prep nano --out DIR")
     cells: dict[tuple[str, str], list[Sample]] = defaultdict(list)
@@ -44,7 +49,7 @@ def build(data: Path, out: Path) -> int:
     (out / "images").mkdir(parents=True, exist_ok=True)
     lines = []
     for (source, task), found in sorted(cells.items()):
-        for row in _drawn(found, source, task):
+        for row in _drawn(found, source, task, cell):
             lines.append(json.dumps(_line(row, out)))
     scratch = out / "probe.jsonl.part"
     scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -53,11 +58,11 @@ def build(data: Path, out: Path) -> int:
     return len(lines)
 
 
-def _drawn(rows: Sequence[Sample], source: str, task: str) -> list[Sample]:
+def _drawn(rows: Sequence[Sample], source: str, task: str, cell: int) -> list[Sample]:
     if (source, task) in WHOLE:
         return list(rows)
     rng = np.random.default_rng([SEED, *task.encode()])
-    return [rows[i] for i in sorted(rng.permutation(len(rows))[:CELL])]
+    return [rows[i] for i in sorted(rng.permutation(len(rows))[:cell])]
 
 
 def _line(row: Sample, out: Path) -> dict[str, object]:
@@ -96,10 +101,13 @@ def _line(row: Sample, out: Path) -> dict[str, object]:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("runs/nano/data"), help="what `nano` wrote (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/nano/probe"), help="folder to write (%(default)s)")
+    parser.add_argument(
+        "--cell", type=int, default=CELL, metavar="N", help="questions of one set and task (%(default)s)"
+    )
 
 
 def _run(args: argparse.Namespace) -> int:
-    build(args.data, args.out)
+    build(args.data, args.out, args.cell)
     return 0
 
 

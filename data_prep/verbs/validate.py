@@ -1,4 +1,7 @@
-"""`python -m data_prep validate DATA`: what is wrong with a data set, counted; exit code 2 where there are errors."""
+"""`python -m data_prep validate DATA`: what is wrong with a data set, counted.
+
+The exit code is 2 where there are errors, or no rows at all.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ def text(report: Report) -> str:
         lines.append(f"{finding.severity:<8}{finding.text}")
         lines += [f"        {example}" for example in finding.examples]
     verdict = "fit to train on" if not report.errors else "not fit to train on before the errors are mended"
+    verdict = verdict if report.rows else "nothing to train on"
     return "\n".join([*lines, f"rows: {report.rows}; {verdict}"]) + "\n"
 
 
@@ -37,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     else:
         sys.stdout.write(text(report))
-    return ERRORS if report.errors else 0
+    return ERRORS if report.errors or not report.rows else 0
 
 
 VERB = Verb("count what is wrong with a data set", _add_arguments, _run)

@@ -10,11 +10,15 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lhrs_chat import model_options
 from lhrs_chat.commands import Command
+from lhrs_chat.errors import ConfigError
 from lhrs_chat.schema import Answer, Image
+
+if TYPE_CHECKING:
+    from lhrs_chat.best_of import Candidate
 
 log = logging.getLogger(__name__)
 
@@ -36,19 +40,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="0 = likeliest words (default: as the model was published; lhrs-nano: 0)",
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the sampling (%(default)s)")
+    parser.add_argument(
+        "--best-of", type=int, metavar="N", help="draw N answers, tell the one that --scorer likes best"
+    )
+    parser.add_argument("--scorer", metavar="M", help="a score model, for --best-of: a folder or a hub id")
 
 
 def run(args: argparse.Namespace) -> int:
     """Answer; nothing is printed to stdout but the answer."""
     with contextlib.redirect_stdout(sys.stderr):
-        answer, image = _answer(args)
+        answer, image, candidates = _answer(args)
     if args.json:
-        sys.stdout.write(json.dumps(answer_object(answer), allow_nan=False) + "\n")
+        told = answer_object(answer)
+        if candidates:
+            told["best_of"] = [
+                {"text": one.answer.text, "score": one.score.value, "reason": one.score.reason} for one in candidates
+            ]
+        sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
     else:
         from lhrs_chat import wording
         from lhrs_chat.commands import _terminal
 
         below = [*wording.evidence(answer, image), *wording.source(answer)]
+        if candidates:
+            below.append(("score", f"{candidates[0].score.value:.3f}, the best of {len(candidates)} different answers"))
         said = [piece for line in answer.text.splitlines() for piece in _terminal.paragraph(line) or [""]]
         lines = [*said, "", *_terminal.entries(below)]
         sys.stdout.write("\n".join(lines) + "\n")
@@ -73,7 +88,7 @@ def answer_object(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
+def _answer(args: argparse.Namespace) -> tuple[Answer, Image, list[Candidate]]:
     """Check all that can be checked without a model, then ask, then write the files."""
     from lhrs_chat.commands import _outputs
     from lhrs_chat.geo.raster import Raster
@@ -81,6 +96,8 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
 
     settings = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
     questions.check(args.question, **settings)
+    if (args.best_of is None) != (args.scorer is None):
+        raise ConfigError("answers are drawn and scored together", found="one", allowed="--best-of N and --scorer M")
     outputs = {"--geojson": args.geojson, "--gpkg": args.gpkg, "--overlay": args.overlay}
     _outputs.check(outputs, args.images)
     with contextlib.ExitStack() as opened:
@@ -92,10 +109,20 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
 
         from lhrs_chat.geo import vector
 
-        session = opened.enter_context(model_options.open_assistant(args).session())
-        for raster in rasters:
-            session.add_image(raster)
-        answer = session.ask(args.question, **settings)
+        assistant = model_options.open_assistant(args)
+        candidates: list[Candidate] = []
+        if args.best_of is not None:
+            from lhrs_chat.best_of import best_of
+            from lhrs_chat.models.scorers import open_scorer
+
+            scorer = open_scorer(args.scorer)
+            candidates = best_of(assistant, rasters, args.question, scorer, args.best_of, **settings)
+            session, answer = candidates[0].session, candidates[0].answer
+        else:
+            session = opened.enter_context(assistant.session())
+            for raster in rasters:
+                session.add_image(raster)
+            answer = session.ask(args.question, **settings)
         picture = session.pictures[session.turns[-1].picture]
         writers: dict[Path, Callable[[Path], object]] = {}
         if args.geojson is not None:
@@ -105,7 +132,7 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image]:
         if args.overlay is not None:
             writers[args.overlay] = session.overlay(session.turns[-1].picture).save
         _outputs.write(writers)
-        return answer, picture.image
+        return answer, picture.image, candidates
 
 
 COMMAND = Command("ask one question about one image or several", arguments, run)

@@ -172,7 +172,7 @@ def stream(path: Path, name: str = "", reject: Reject | None = None) -> Iterator
     Raises:
         DataError: the file is missing or holds no rows; without `reject` also for a broken row.
     """
-    by_line = path.suffix == ".jsonl"
+    by_line = path.suffix.lower() == ".jsonl"
     for place, value in _json.lines(path) if by_line else _json.items(path, name):
         where = f"{'line' if by_line else 'row'} {place!r} of {f'{name} of ' if name else ''}{path.name}"
         try:

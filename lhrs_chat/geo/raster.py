@@ -256,6 +256,8 @@ class Raster:
             said += f"; assumed {self.profile.title} ({self._guess.reason})"
         kind = self.profile.kind
         if self._palette is not None or (self._dtype == "uint8" and kind not in ("sar", "height")):
+            if self._dataset.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1":
+                return stretch.Composite(bands, "as stored", (0.0,), (1.0,), f"{said}; one-bit values, 1 as white")
             return stretch.Composite(bands, "as stored", None, None, f"{said}; 8-bit values as stored")
         scale: stretch.Scale = "as stored"
         how = ""

@@ -87,13 +87,14 @@ class ScoreModel(PreTrainedModel):
             `logits`: (B, 1), float32.
         """
         states = self.hidden(input_ids, attention_mask, **inputs)
-        steps = torch.arange(attention_mask.shape[1], device=attention_mask.device)
-        last = (attention_mask.long() * steps).argmax(-1)
-        read = states[torch.arange(len(last), device=states.device), last]
-        scores = self.score(read.float())
-        if self.config.score_activation == "softplus":
-            scores = nn.functional.softplus(scores)
-        return SequenceClassifierOutput(logits=scores)
+        return SequenceClassifierOutput(logits=self.read(states, attention_mask))
+
+    def read(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Score `states`: (B, T, D) at the last token of `mask`: (B, T) that is 1; (B, 1), float32."""
+        steps = torch.arange(mask.shape[1], device=mask.device)
+        last = (mask.long() * steps).argmax(-1)
+        scores: torch.Tensor = self.score(states[torch.arange(len(last), device=states.device), last].float())
+        return nn.functional.softplus(scores) if self.config.score_activation == "softplus" else scores
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Save under our names, whatever those of the folder were that it was read from."""
@@ -107,6 +108,10 @@ class LhrsForSequenceClassification(ScoreModel):
     """A score model on a model of ours; its language model keeps its head, which is not read."""
 
     config_class = LhrsConfig
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
 
     def backbone(self, config: Any) -> nn.Module:
         """Make the model."""
@@ -124,6 +129,38 @@ class LhrsForSequenceClassification(ScoreModel):
             use_cache=False,
         ).last_hidden_state
         return states
+
+    def score_branches(
+        self,
+        prefix_ids: torch.Tensor,
+        pixel_values: torch.Tensor,
+        branch_ids: torch.Tensor,
+        branch_mask: torch.Tensor,
+        owners: torch.Tensor,
+    ) -> torch.Tensor:
+        """Score texts that share beginnings, as `forward` would, each beginning computed once: (B, 1).
+
+        Args:
+            prefix_ids: (P, T), beginnings up to their pictures, all of one length.
+            pixel_values: (N, C, H, W), the pictures of the beginnings in their order.
+            branch_ids: (B, S), what follows, padded on the right.
+            branch_mask: (B, S), 1 for real tokens.
+            owners: (B,), the number of the beginning that each row follows.
+        """
+        model: Any = self.model
+        layers = model.language_model.model
+        visual = model.visual_tokens(pixel_values)
+        cache = layers(inputs_embeds=model.splice(prefix_ids, visual), use_cache=True).past_key_values
+        cache.batch_select_indices(owners)
+        before = prefix_ids.shape[1]
+        states = layers(
+            inputs_embeds=model.splice(branch_ids, None),
+            attention_mask=torch.cat([branch_mask.new_ones(len(owners), before), branch_mask], dim=1),
+            position_ids=before + (branch_mask.long().cumsum(-1) - 1).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        return self.read(states, branch_mask)
 
 
 _CLASSES: dict[type[PreTrainedConfig], type[ScoreModel]] = {LhrsConfig: LhrsForSequenceClassification}
@@ -175,7 +212,7 @@ def put_settings(
 
 
 def new_score_model(backbone: Path, precision: Precision = AS_STORED, **settings: Any) -> ScoreModel:
-    """Put a new head, all zeros, on the backbone of a folder.
+    """Put a new head on the backbone of a folder; see `with_head`.
 
     Args:
         backbone: folder of a vision-language model.
@@ -186,12 +223,22 @@ def new_score_model(backbone: Path, precision: Precision = AS_STORED, **settings
         WeightsError: the folder holds no such model.
     """
     try:
-        config = AutoConfig.from_pretrained(backbone, local_files_only=True)
         whole: Any = AutoModelForImageTextToText.from_pretrained(
             backbone, local_files_only=True, use_safetensors=True, **precision.settings()
         )
     except (OSError, ValueError) as error:
         raise WeightsError("transformers cannot open this backbone", found=f"{backbone}: {reason(error)}") from error
+    return with_head(whole, **settings)
+
+
+def with_head(whole: PreTrainedModel, **settings: Any) -> ScoreModel:
+    """Put a new head, all zeros, on a vision-language model, which becomes a part of the score model.
+
+    Args:
+        whole: the model; its configuration is changed in place.
+        settings: see `put_settings`.
+    """
+    config: Any = whole.config
     put_settings(config, **settings)
     with torch.device("meta"):
         made = score_model_class(type(config))(config)

@@ -225,3 +225,38 @@ def test_rows_that_are_no_pair_or_tell_no_cover_are_passed_over() -> None:
 def test_building_is_repeatable() -> None:
     assert _build(_facts(), 4) == _build(_facts(), 4)
     assert len({row.messages[0].text for seed in range(8) for row in _build(_facts(), seed)}) > 40
+
+
+def test_a_pair_of_which_nothing_is_labelled_as_changed_tells_that_nothing_changed() -> None:
+    facts = _facts()
+    meta = {"image_roles": ["before", "after"], "mask_images": [], "masks_tell": "changed pixels only", "complete": []}
+    rows = _build(replace(facts, targets=Targets(), meta=meta))
+    assert {row.targets.answer for row in rows if row.targets.choices == ("yes", "no")} == {"no"}
+    assert [row.targets.answer for row in rows if row.meta["subtask"] == "change_ratio"] == ["0", "90_to_100"]
+
+
+@pytest.mark.parametrize("side", [0, 6])
+def test_a_mask_of_changed_buildings_alone_tells_whether_they_changed_where_and_on_which_share(side: int) -> None:
+    facts = _facts()
+    changed = np.zeros((16, 16), dtype=bool)
+    changed[:side, :side] = True
+    masks = (Mask.from_array(changed, "changed building"),) if side else ()
+    meta = {"image_roles": ["before", "after"], "mask_images": [1] * len(masks)}
+    meta |= {"masks_tell": "changed things", "complete": ["changed building"]}
+    rows = {row.meta["subtask"]: row for row in _build(replace(facts, targets=Targets(masks=masks), meta=meta))}
+    assert rows["change_or_not"].targets.answer == ("yes" if side else "no")
+    assert rows["change_ratio_types"].targets.answer == ("10_to_20" if side else "0")  # 36 of 256 pixels: 14.1 %
+    told = "Changed buildings take 14.1 % of the picture, mainly in the upper left."
+    assert rows["caption"].targets.captions == (told if side else "No building has appeared or disappeared.",)
+    assert ("change_mask" in rows) == bool(side)
+    for row in rows.values():
+        assert [p.image for p in row.messages[0].content if p.type == "image"] == [0, 1] and len(row.images) == 2
+        assert all((mask.to_array() == changed).all() for mask in row.targets.masks)
+
+
+def test_masks_of_change_are_not_taken_for_the_cover_of_the_picture() -> None:
+    facts = _facts()
+    for tells in ("changed pixels only", "changed things"):
+        pair = replace(facts, meta={**facts.meta, "masks_tell": tells})
+        for builder in ("landcover", "pixel_cot", "preferences"):
+            assert list(BUILDERS.get(builder).build(pair, np.random.default_rng(0))) == []

@@ -6,9 +6,13 @@ import json
 import os
 import random
 import resource
+import shutil
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -271,3 +275,31 @@ def test_wrong_settings_are_errors(facts, tmp_path, wrong):
     with pytest.raises(DataError):
         run(facts, tmp_path / "out", [], plan={}, **wrong)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_command_that_failed_at_once_does_not_keep_the_folder(facts, tmp_path):
+    def fails() -> Iterator[Outcome]:
+        raise DataError("no such set")
+        yield
+
+    with pytest.raises(DataError, match="no such set"):
+        store(tmp_path / "out", fails(), plan={"source": "wrong"}, source={})
+    assert store(tmp_path / "out", [Outcome(steps.rows(2))], plan={"source": "right"}, source={})["rows_out"] == 2
+
+
+def test_pictures_made_by_a_step_go_along_so_that_each_folder_can_be_moved(tmp_path):
+    (row,) = steps.rows(1)
+    made = replace(row, images=(Image(array=np.zeros((3, 4, 5), np.uint8)), *row.images))
+    store(tmp_path / "facts", [Outcome([made])], plan={}, source={})
+    run(tmp_path / "facts", tmp_path / "rows", [], plan={}, workers=1)
+    shutil.rmtree(tmp_path / "facts")
+    (tmp_path / "rows").rename(tmp_path / "elsewhere")
+    (found,) = samples.read(tmp_path / "elsewhere")
+    assert Path(found.images[0].path).is_relative_to(tmp_path / "elsewhere") and Path(found.images[0].path).is_file()
+    assert found.images[1].path == str(Path(row.images[0].path).absolute())
+
+
+def test_workers_leave_an_interrupt_to_their_parent_from_their_start(tmp_path):
+    samples.write(tmp_path / "rows.jsonl", steps.rows(130, tmp_path))
+    assert run(tmp_path, tmp_path / "out", [steps.interruptible], plan={}, workers=2)["rows_out"] == 0
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -49,6 +49,13 @@ def test_probe_holds_only_held_out_scenes_and_its_benchmark_reads_it(data, tmp_p
     assert not learned & {question.scene_id for question in questions}
 
 
+def test_probe_asks_at_most_so_many_questions_of_a_set_and_task(data, tmp_path):
+    assert command.main(["probe", "--data", str(data), "--out", str(tmp_path), "--cell", "1"]) == 0
+    questions = nano_probe.load(tmp_path)
+    cells = [(question.subset, question.task) for question in questions]
+    assert len(set(cells)) == len(cells) > 1
+
+
 def test_missing_data_is_one_clear_error(tmp_path, capsys):
     assert command.main(["probe", "--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert "no such file of rows" in capsys.readouterr().err
+    assert "no rows in this folder" in capsys.readouterr().err

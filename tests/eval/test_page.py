@@ -10,8 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,7 +29,6 @@ from lhrs_chat.text.run_lengths import to_coco
 BENCHMARK = BENCHMARKS.get("nano_probe")
 ROOT = Path(__file__).resolve().parents[2]
 JUDGE = {"model": "m", "weights_sha256": "", "prompt_sha256": "", "rows": []}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture
@@ -146,12 +143,6 @@ def test_plots_say_in_words_what_they_show(scored: runs.ScoredRun) -> None:
     assert "confidence 0.50" in reliability and f"{summary['calibration'][0]['ece']:.3f}" in reliability
 
 
-def test_markdown_becomes_html() -> None:
-    text = page.to_html("## A `b`\n\n| x | y |\n| --- | --- |\n| 1 \\| 2 | <3> |\n\n- one\n- **two**\n\nSome\nwords")
-    assert "<h2>A <code>b</code></h2>" in text and "<td>1 | 2</td><td>&lt;3&gt;</td>" in text
-    assert "<li><b>two</b></li>" in text and "<p>Some words</p>" in text
-
-
 def test_report_writes_the_page(scored: runs.ScoredRun, capsys: Any) -> None:
     assert main(["report", str(scored.folder), "--data", str(scored.data.folder), "--samples", "5"]) == 0
     assert capsys.readouterr().out == f"{scored.folder / 'report.html'}\n"
@@ -159,27 +150,6 @@ def test_report_writes_the_page(scored: runs.ScoredRun, capsys: Any) -> None:
 
 
 # In a browser.
-
-
-@pytest.fixture
-def tab() -> Iterator[Any]:
-    """A browser tab that fails the test when the page reaches out or throws."""
-    from playwright.sync_api import sync_playwright
-
-    binary = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    assert binary is not None, "no Chromium found: make test-browser installs it"
-    foreign: list[str] = []
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=binary, args=["--no-sandbox", "--disable-gpu"])
-        opened = browser.new_page(viewport={"width": 1280, "height": 1000})
-        opened.on("request", lambda request: foreign.append(request.url))
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        yield opened
-        browser.close()
-    assert [url for url in foreign if not url.startswith(("file:", "data:"))] == []
-    assert len([url for url in foreign if url.startswith("file:")]) == 1
-    assert errors == []
 
 
 @pytest.mark.browser

@@ -56,9 +56,12 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_llava(tmp_path_factory.mktemp("tiny-llava"))
+
+
+def write_llava(path: Path) -> Path:
     """A LLaVA with random weights: 28 px, patches of 7 px, 16 visual tokens."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("tiny-llava")
     tokenizer = tiny_tokenizer()
     vision = CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=7

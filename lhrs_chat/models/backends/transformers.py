@@ -9,6 +9,8 @@ whatever else is asked.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
 import queue
@@ -21,7 +23,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from peft import PeftModel, get_peft_model_state_dict
 from PIL import Image as PilImage
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -42,7 +47,7 @@ from lhrs_chat.models.backends import Delta, Done, Request
 from lhrs_chat.models.generate import temperature_of
 from lhrs_chat.models.processing import place
 from lhrs_chat.models.strict import reason, refuse
-from lhrs_chat.models.weights import AS_STORED, Precision, weights_hash
+from lhrs_chat.models.weights import AS_STORED, Precision, locate, weights_hash
 from lhrs_chat.schema import Message, Part
 from lhrs_chat.text import grounding
 
@@ -57,6 +62,7 @@ DIALECTS = {
     "qwen3_vl_moe": "json1000",
 }
 DEFAULT_DIALECT = "brackets1"
+ADAPTER = "adapter_config.json"
 _UNFINISHED = "\ufffd"  # what a tokenizer writes for a character whose last bytes have not come yet
 
 
@@ -115,10 +121,14 @@ class TransformersBackend:
     def open(cls, folder: Path, name: str, precision: Precision = AS_STORED) -> Self:
         """Load a model and its processor, strictly, from safetensors; on the first GPU where there is one.
 
+        A folder with an adapter of peft names the model below it; the adapter is merged into it.
+
         Raises:
             WeightsError: the folder holds no such model, its weights do not fit it, or this machine cannot quantise.
             MissingExtraError: its processor needs torchvision.
         """
+        if (folder / ADAPTER).is_file():
+            return cls._open_adapter(folder, name, precision)
         settings = precision.settings()
         processor = open_processor(folder, name)
         digest = weights_hash(folder)
@@ -137,6 +147,17 @@ class TransformersBackend:
         refuse(name, report["missing_keys"], report["unexpected_keys"], (row[0] for row in report["mismatched_keys"]))
         dialect = DIALECTS.get(model.config.model_type, DEFAULT_DIALECT)
         return cls(model, processor, name=name, weights_sha256=digest, dialect=dialect)
+
+    @classmethod
+    def _open_adapter(cls, folder: Path, name: str, precision: Precision) -> Self:
+        below = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        opened = cls.open(locate(below), name, precision)
+        made: Any = with_adapter(opened.model, folder, learns=False)
+        # Merging into fewer bits rounds, so a quantised model keeps its adapter beside it.
+        opened.model = (made.merge_and_unload() if precision.quantise == "none" else made).eval()
+        both = f"{opened.weights_sha256} {weights_hash(folder)}"
+        opened.weights_sha256 = hashlib.sha256(both.encode()).hexdigest()
+        return opened
 
     def generate(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[Delta | Done]:
         """Answer the requests; see `Backend`. `confidence` is the mean probability of the tokens, the end included.
@@ -281,31 +302,14 @@ class TransformersBackend:
                 raise DataError("a region needs a box and an image", found=part)
             return grounding.write(part.region, self.dialect, sizes[part.image or 0], placement)
 
-        templates = self.processor.chat_template, self.processor.tokenizer.chat_template
-        if not any(templates):
-            return _plain_prompt(request.messages, words, self.image_token)
-        turns: Any = [
-            {
-                "role": message.role,
-                "content": [
-                    {"type": "image"} if part.type == "image" else {"type": "text", "text": words(part)}
-                    for part in message.content
-                ],
-            }
-            for message in request.messages
+        spoken = [
+            Message(
+                turn.role,
+                tuple(Part("text", text=words(part)) if part.type == "region" else part for part in turn.content),
+            )
+            for turn in request.messages
         ]
-        written: str = self.processor.apply_chat_template(
-            turns,
-            chat_template=None if templates[0] else self.processor.tokenizer.get_chat_template(),
-            add_generation_prompt=True,
-            tokenize=False,
-        )
-        return written
-
-    @property
-    def image_token(self) -> str:
-        """How an image is written in a prompt."""
-        return str(getattr(self.processor, "image_token", "<image>"))
+        return write_turns(self.processor, spoken, opened=True)
 
     def placement(self, picture: PilImage.Image) -> Placement | None:
         """Say how the processor lays out one picture, or None where that cannot be known (several tiles, padding)."""
@@ -328,11 +332,13 @@ class TransformersBackend:
         return None
 
     def _inputs(self, prompts: Sequence[str], pictures: Sequence[Sequence[PilImage.Image]]) -> BatchFeature:
-        bos = self.processor.tokenizer.bos_token
-        with_bos = bos is not None and all(prompt.startswith(bos) for prompt in prompts)
         images = [list(row) for row in pictures] if any(pictures) else None
         inputs: BatchFeature = self.processor(
-            text=list(prompts), images=images, padding=True, add_special_tokens=not with_bos, return_tensors="pt"
+            text=list(prompts),
+            images=images,
+            padding=True,
+            add_special_tokens=not begins(self.processor, prompts),
+            return_tensors="pt",
         )
         moved: BatchFeature = inputs.to(self.model.device, dtype=self.model.dtype)
         return moved
@@ -379,6 +385,27 @@ def open_processor(folder: Path, name: str) -> ProcessorMixin:
     return processor
 
 
+def with_adapter(model: PreTrainedModel, folder: Path, *, learns: bool) -> PeftModel:
+    """Put the adapter of a folder on a model, strictly.
+
+    Args:
+        model: the one below it.
+        folder: with what peft saved.
+        learns: whether the adapter is to be trained on.
+
+    Raises:
+        WeightsError: it does not fit the model.
+    """
+    try:
+        made = PeftModel.from_pretrained(model, str(folder), is_trainable=learns)
+        stored = load_file(folder / "adapter_model.safetensors")
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsError("this adapter does not fit its model", found=f"{folder}: {reason(error)}") from error
+    own = get_peft_model_state_dict(made)
+    refuse(f"the adapter in {folder}", own.keys() - stored.keys(), stored.keys() - own.keys(), [])
+    return made
+
+
 def _pictures(request: Request) -> list[PilImage.Image]:
     """Return a request's pictures in the order in which its messages show them.
 
@@ -396,14 +423,55 @@ def _pictures(request: Request) -> list[PilImage.Image]:
     return [PilImage.fromarray(request.images[index]).convert("RGB") for index in order]
 
 
-def _plain_prompt(messages: Sequence[Message], words: Any, image_token: str) -> str:
+def image_token_of(processor: Any) -> str:
+    """Return how a picture is written in a prompt."""
+    return str(getattr(processor, "image_token", "<image>"))
+
+
+def begins(processor: Any, prompts: Sequence[str]) -> bool:
+    """Whether prompts already have the token that begins a text, so that the tokenizer must not put another one."""
+    bos = processor.tokenizer.bos_token
+    return bos is not None and all(prompt.startswith(bos) for prompt in prompts)
+
+
+def write_turns(processor: Any, messages: Sequence[Message], *, opened: bool) -> str:
+    """Write turns of texts and images as a model's prompt.
+
+    Args:
+        processor: of the model; see the file's docstring for those without a chat template.
+        messages: their parts are of type text and image.
+        opened: end with what stands before an answer.
+    """
+    templates = processor.chat_template, processor.tokenizer.chat_template
+    if not any(templates):
+        return _plain_prompt(messages, image_token_of(processor), opened)
+    turns: Any = [
+        {
+            "role": message.role,
+            "content": [
+                {"type": "image"} if part.type == "image" else {"type": "text", "text": part.text}
+                for part in message.content
+            ],
+        }
+        for message in messages
+    ]
+    written: str = processor.apply_chat_template(
+        turns,
+        chat_template=None if templates[0] else processor.tokenizer.get_chat_template(),
+        add_generation_prompt=opened,
+        tokenize=False,
+    )
+    return written
+
+
+def _plain_prompt(messages: Sequence[Message], image_token: str, opened: bool) -> str:
     """Write messages for a model without a chat template; see the file's docstring."""
     written = []
     for message in messages:
         images = "".join(f"{image_token}\n" for part in message.content if part.type == "image")
-        text = images + "".join(words(part) for part in message.content if part.type != "image")
+        text = images + message.text
         written.append(text if message.role == "system" else f"{message.role.upper()}: {text}")
-    return " ".join([*written, "ASSISTANT:"])
+    return " ".join([*written, "ASSISTANT:"] if opened else written)
 
 
 def _as_list(value: int | list[int] | None) -> list[int]:

@@ -32,6 +32,8 @@ STRETCHED = "positional_embedding_res"
 HEAD_WIDTH = 64  # of both towers, in every size that OpenAI and open_clip published in this layout
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _MASKS = ("mask1", "mask2")
+KEPT_POSITIONS = "kept_positions"
+"""In the configuration of a stretched tower: so many of its first positions were not trained, and should not be."""
 
 
 def convert(options: Options) -> Report:
@@ -48,14 +50,18 @@ def convert(options: Options) -> Report:
             allowed=", ".join(ACTIVATIONS),
             next_step="quick_gelu for what began with OpenAI's CLIP (RemoteCLIP, GeoRSCLIP and FarSLIP did)",
         )
-    state = fold(_state(options))
+    stored = _state(options)
+    state = fold(stored)
+    kept = {KEPT_POSITIONS: int((stored["mask1"] != 0).sum())} if STRETCHED in stored else {}
     config = sizes(state, quick_gelu=options.activation == "quick_gelu")
     entries = [Entry(name, tuple(tensor.shape), lambda t=tensor: t) for name, tensor in sorted(state.items())]  # type: ignore[misc]
     check_room(options.out.parent, entries, options.dtype)
     with whole_folder(options.out) as folder:
         digest = write_file(folder / WEIGHTS, entries, options.dtype)
         preprocess = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
-        (folder / CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}, indent=1) + "\n")
+        (folder / CONFIG).write_text(
+            json.dumps({"model_cfg": config, "preprocess_cfg": preprocess, **kept}, indent=1) + "\n"
+        )
         (folder / "weights.json").write_text(json.dumps({"files": {WEIGHTS: digest}}, indent=1) + "\n")
     return Report(options.out, (WEIGHTS,), sum(entry.numel for entry in entries), "whole")
 

@@ -7,8 +7,8 @@ import torch
 from lhrs_chat.errors import DataError
 
 
-def plackett_luce(scores: torch.Tensor, group: int = 2) -> torch.Tensor:
-    """Mean over groups of the negative log likelihood of their order (Plackett, 1975; Luce, 1959).
+def order_losses(scores: torch.Tensor, group: int = 2) -> torch.Tensor:
+    """Negative log likelihood of the order of each group, (G,) (Plackett, 1975; Luce, 1959).
 
     L = sum over i of logsumexp(s_i, ..., s_K) - s_i; with two it is -log sigmoid(s_1 - s_2) (Bradley and Terry, 1952).
 
@@ -25,7 +25,12 @@ def plackett_luce(scores: torch.Tensor, group: int = 2) -> torch.Tensor:
         )
     ranked = scores.float().view(-1, group)
     rest = ranked.flip(-1).logcumsumexp(-1).flip(-1)
-    return (rest - ranked).sum(-1).mean()
+    return (rest - ranked).sum(-1)
+
+
+def plackett_luce(scores: torch.Tensor, group: int = 2) -> torch.Tensor:
+    """Mean of `order_losses` over the groups."""
+    return order_losses(scores, group).mean()
 
 
 def pair_accuracy(scores: torch.Tensor, group: int = 2) -> float:

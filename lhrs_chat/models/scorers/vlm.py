@@ -1,4 +1,7 @@
-"""A score model that reads pictures and text: rows of about one length run together, and come back in their order."""
+"""A score model that reads pictures and text: rows of about one length run together, and come back in their order.
+
+With a model of ours, rows about the same pictures stay together, and their common beginning is computed once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from PIL import Image as PilImage
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.models.backends.transformers import DEFAULT_DIALECT, DIALECTS, open_processor
 from lhrs_chat.models.processing import LhrsProcessor
-from lhrs_chat.models.scorer import ScoreModel, load_score_model
+from lhrs_chat.models.scorer import LhrsForSequenceClassification, ScoreModel, load_score_model
 from lhrs_chat.models.scorers import Judged, Score
 from lhrs_chat.models.scorers.layouts import LAYOUTS, fingerprint
 from lhrs_chat.models.weights import AS_STORED, Precision, weights_hash
@@ -32,6 +35,8 @@ class _Ready:
     prompt: str
     pictures: list[PilImage.Image]
     tokens: int
+    shared: tuple[str, tuple[int, ...]]
+    """The prompt up to its last picture, and the pictures by their identity."""
 
 
 class VlmScorer:
@@ -130,7 +135,9 @@ class VlmScorer:
         tokens += sum(self._image_tokens(picture.size) for picture in pictures)
         if tokens > self._longest:
             return Score(None, f"{tokens} tokens are more than the {self._longest} that the model holds")
-        return _Ready(number, prompt, pictures, tokens)
+        sign = str(self.processor.image_token)
+        beginning = prompt[: prompt.rfind(sign) + len(sign)] if pictures else ""
+        return _Ready(number, prompt, pictures, tokens, (beginning, tuple(id(image) for image in row.images)))
 
     def _image_tokens(self, size_px: tuple[int, int]) -> int:
         """Count the tokens of a picture of `size_px`, asked of the processor once for each size."""
@@ -140,10 +147,16 @@ class VlmScorer:
         return self._counted[size_px]
 
     def _batches(self, ready: Sequence[_Ready]) -> Iterator[list[_Ready]]:
-        """Group rows of about one length, rows without pictures apart: processors do not mix them."""
+        """Group rows of about one length, rows of other numbers of pictures apart: processors do not mix them.
+
+        Rows that share their beginning stay together, and count as long as the longest of them.
+        """
+        longest: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}
+        for row in ready:
+            longest[row.shared] = max(longest.get(row.shared, (0, 0)), (row.tokens, row.number))
         batch: list[_Ready] = []
-        for row in sorted(ready, key=lambda row: (not row.pictures, row.tokens, row.number)):
-            apart = bool(batch) and bool(batch[0].pictures) != bool(row.pictures)
+        for row in sorted(ready, key=lambda row: (len(row.shared[1]), *longest[row.shared], row.tokens, row.number)):
+            apart = bool(batch) and len(batch[0].pictures) != len(row.pictures)
             if batch and (apart or row.tokens * (len(batch) + 1) > self.tokens_at_once):
                 yield batch
                 batch = []
@@ -152,10 +165,38 @@ class VlmScorer:
             yield batch
 
     def _run(self, batch: Sequence[_Ready]) -> list[float]:
+        if isinstance(self.model, LhrsForSequenceClassification) and batch[0].pictures:
+            return self._run_branches(self.model, batch)
         inputs = self._inputs([row.prompt for row in batch], [row.pictures for row in batch])
         with torch.inference_mode():
             logits = self.model(**inputs.to(self.model.device, dtype=self.model.dtype)).logits
         return [float(value) for value in logits[:, 0].float()]
+
+    def _run_branches(self, model: LhrsForSequenceClassification, batch: Sequence[_Ready]) -> list[float]:
+        """Run rows whose beginnings are shared; those of another length than the first one's run for themselves."""
+        firsts = {row.shared: row for row in batch}
+        begun = {shared: self.processor.encode(shared[0]) for shared in firsts}
+        length = len(begun[batch[0].shared])
+        names = [shared for shared in begun if len(begun[shared]) == length]
+        here = [row for row in batch if len(begun[row.shared]) == length]
+        pictures = [picture for name in names for picture in firsts[name].pictures]
+        ids, mask = self.processor.pad([self.processor.encode(row.prompt)[length:] for row in here], side="right")
+        owners = torch.tensor([names.index(row.shared) for row in here])
+        pixels = self.processor.image_processor(pictures)["pixel_values"]
+        place = model.device
+        with torch.inference_mode():
+            scores = model.score_branches(
+                torch.tensor([begun[name] for name in names], device=place),
+                pixels.to(place, model.dtype),
+                ids.to(place),
+                mask.to(place),
+                owners.to(place),
+            )
+        values = dict(zip((row.number for row in here), scores[:, 0].tolist(), strict=True))
+        rest = [row for row in batch if row.number not in values]
+        if rest:
+            values |= dict(zip((row.number for row in rest), self._run_branches(model, rest), strict=True))
+        return [values[row.number] for row in batch]
 
     def _inputs(self, prompts: list[str], pictures: list[list[PilImage.Image]]) -> Any:
         images = pictures if any(pictures) else None

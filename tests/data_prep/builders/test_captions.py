@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,3 +41,15 @@ def test_a_long_caption_is_not_asked_for_as_a_sentence(caption: str, allowed: tu
         asked.add(row.messages[0].text)
     assert (asked <= set(allowed)) if allowed else any("sentence" in question for question in asked)
     assert len(asked) > 3
+
+
+@pytest.mark.parametrize(
+    ("roles", "shown"), [(None, [0, 1]), (["before", "after"], [0, 1]), (["optical", "height"], [0])]
+)
+def test_a_caption_is_told_of_the_pictures_that_it_is_true_of(roles: list[str] | None, shown: list[int]) -> None:
+    row = facts("The second picture shows more ships.")
+    row = replace(row, images=(*row.images, Image(path="b.png")), meta={} if roles is None else {"image_roles": roles})
+    (made,) = BUILDERS.get("captions").build(row, np.random.default_rng(0))
+    assert [part.image for part in made.messages[0].content if part.type == "image"] == shown
+    assert made.images == row.images[: len(shown)]
+    assert made.meta.get("image_roles", []) == (roles or [])[: len(shown)]

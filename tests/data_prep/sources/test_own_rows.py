@@ -179,3 +179,11 @@ def test_without_anyone_to_tell_the_first_broken_row_stops(tmp_path: Path) -> No
     (tmp_path / "rows.json").write_text('[{"id": 1}]')
     with pytest.raises(DataError, match="row 0"):
         list(SOURCES.get("llava").read(tmp_path, SourceOptions()))
+
+
+def test_files_are_found_whatever_the_case_of_their_suffix(tmp_path: Path) -> None:
+    (tmp_path / "a.PNG").touch()
+    (tmp_path / "rows.JSONL").write_bytes(b'\xef\xbb\xbf{"image": "a.PNG", "caption": "A field."}\r\n')
+    (tmp_path / "more.Json").write_text('[{"image": "a.PNG", "caption": "A wood."}]')
+    captions = [row.targets.captions[0] for row in SOURCES.get("folder_jsonl").read(tmp_path, SourceOptions())]
+    assert captions == ["A wood.", "A field."]

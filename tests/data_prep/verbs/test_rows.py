@@ -162,3 +162,10 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "set()"
+
+
+def test_score_is_the_verb_of_the_command_line():
+    from lhrs_chat.commands.score import COMMAND
+
+    verb = VERBS.get("score")
+    assert (verb.help, verb.add_arguments, verb.run) == (COMMAND.help, COMMAND.arguments, COMMAND.run)
