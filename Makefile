@@ -19,7 +19,7 @@ help:  ## list the targets
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv, once; this takes a few minutes"
 	$(PYTHON) -m venv .venv
-	$(INSTALL) --quiet -e '.[dev,demo,eval,train,prep,osm,ray,clip,browser]'
+	$(INSTALL) --quiet -e '.[dev,demo,eval,train,prep,osm,ray,clip,grpo,browser]'
 	@touch $@
 
 chat: $(READY)  ## ask three questions about a real scene, then yours

@@ -13,60 +13,73 @@ from lhrs_chat.errors import LhrsError
 
 RESULTS = Path(__file__).parent / "results.md"
 TITLE = "# Measured by `make bench`"
+SHAPES = ("nanovlm", "mixed")
 
 
 # What loads torch is imported when its turn comes; the others are measured without it.
-def _conversion(model: str) -> list[Row]:
+def _conversion(asked: argparse.Namespace) -> list[Row]:
     from bench.conversion import measure
 
     return [measure()]
 
 
-def _generation(model: str) -> list[Row]:
+def _generation(asked: argparse.Namespace) -> list[Row]:
     from bench.generation import measure
 
-    return measure(model)
+    return measure(asked.model)
 
 
-def _second_turn(model: str) -> list[Row]:
+def _second_turn(asked: argparse.Namespace) -> list[Row]:
     from bench.second_turn import measure
 
     return [measure()]
 
 
-def _harness(model: str) -> list[Row]:
+def _harness(asked: argparse.Namespace) -> list[Row]:
     from bench.harness import measure
 
     return measure()
 
 
-def _bridge(model: str) -> list[Row]:
+def _bridge(asked: argparse.Namespace) -> list[Row]:
     from bench.bridge import measure
 
     return measure()
 
 
-def _prep(model: str) -> list[Row]:
+def _prep(asked: argparse.Namespace) -> list[Row]:
     from bench.prep import measure
 
     return measure()
 
 
-def _dedup(model: str) -> list[Row]:
+def _dedup(asked: argparse.Namespace) -> list[Row]:
     from bench.dedup import measure
 
     return [measure()]
 
 
-def _scenes(model: str) -> list[Row]:
+def _scenes(asked: argparse.Namespace) -> list[Row]:
     from bench.scenes import measure
 
     return measure()
 
 
-PARTS: dict[str, Callable[[str], list[Row]]] = {
-    "startup": lambda model: [startup.measure()],
-    "memory": lambda model: [memory.measure()],
+def _scoring(asked: argparse.Namespace) -> list[Row]:
+    from bench.scoring import measure
+
+    return [measure()]
+
+
+def _train_step(asked: argparse.Namespace) -> list[Row]:
+    from bench.train_step import measure
+
+    return measure(asked.shapes)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
+    "startup": lambda asked: [startup.measure()],
+    "memory": lambda asked: [memory.measure()],
     "conversion": _conversion,
     "generation": _generation,
     "second_turn": _second_turn,
@@ -75,6 +88,8 @@ PARTS: dict[str, Callable[[str], list[Row]]] = {
     "scenes": _scenes,
     "prep": _prep,
     "dedup": _dedup,
+    "scoring": _scoring,
+    "train_step": _train_step,
 }
 
 
@@ -83,6 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench", description="Measure speed and memory as ratios.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument("--model", default="lhrs-nano", help="preset or folder of ours (%(default)s)")
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        choices=SHAPES,
+        default=SHAPES,
+        help="of train_step: a step at the sizes of nanoVLM, packing of mixed lengths (both)",
+    )
     parser.add_argument(
         "--write", action="store_true", help=f"also put what was measured into {RESULTS.name} beside this program"
     )
@@ -95,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part in PARTS:
             if part in args.parts or not args.parts:
                 sys.stderr.write(f"measuring {part}\n")
-                rows[part] = PARTS[part](args.model)
+                rows[part] = PARTS[part](args)
     except LhrsError as error:
         sys.stderr.write(f"{error}\n")
         return 2

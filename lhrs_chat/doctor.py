@@ -25,6 +25,7 @@ PURPOSE: dict[str, str] = {  # extra -> what cannot be done without it
     "prep": "large data preparation (lhrs-chat prep)",
     "osm": "OpenStreetMap extracts (lhrs-chat prep convert osm)",
     "ray": "data preparation on many machines (lhrs-chat prep --engine ray)",
+    "grpo": "learning by rewards (lhrs-chat train grpo)",
     "demo": "the browser demo (lhrs-chat demo)",
     "captions": "METEOR and SPICE, which run on Java",
     "quantise": "language models in 4 or 8 bits (--quantise); never needed to run",

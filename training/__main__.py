@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 
 from lhrs_chat.errors import LhrsError
@@ -29,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("recipe", help=f"a recipe ({', '.join(recipe_names())}) or a YAML file")
     parser.add_argument("overrides", nargs="*", metavar="a.b=c", help="fields of the recipe to set; STAGE.a.b=c of one")
     args = parser.parse_args(words[1:] if showing else words)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # one process tells for all
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
         recipes = load(args.recipe, args.overrides)
         from lhrs_chat.models import torchvision_guard  # torch is loaded only when there is something to run

@@ -46,13 +46,13 @@ def new_adapter(model: LhrsForConditionalGeneration, lora: LoraPart, preset: Pre
         r=lora.rank or shape.rank,
         lora_alpha=lora.alpha or shape.alpha,
         lora_dropout=lora.dropout,
-        target_modules=_targets(lora.targets or shape.targets),
+        target_modules=targets_of(lora.targets or shape.targets),
         use_dora=lora.dora,
     )
     _put_on(model, config)
 
 
-def _targets(names: tuple[str, ...]) -> list[str] | str:
+def targets_of(names: tuple[str, ...]) -> list[str] | str:
     """Return names of layers as peft wants them; one that is no plain name is a regular expression."""
     return names[0] if len(names) == 1 and not names[0].isidentifier() else list(names)
 

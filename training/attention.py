@@ -11,7 +11,8 @@ from lhrs_chat.errors import ConfigError, MissingExtraError
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
 
 from .adapter import without_adapter
-from .recipe import Recipe
+from .apart import APART
+from .recipe import OWN_MASKS, Recipe
 
 HELD = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -29,7 +30,7 @@ def attention_of(recipe: Recipe) -> str:
             raise ConfigError("FlashAttention needs a GPU", found="none", next_step="leave optim.attention at auto")
         if not is_flash_attn_2_available():
             raise MissingExtraError("flash-attn", "flash", "optim.attention=flash_attention_2")
-    fits = recipe.objective != "text" and recipe.optim.precision != "fp32"
+    fits = recipe.objective not in OWN_MASKS and recipe.optim.precision != "fp32"
     if asked == "auto" and fits and torch.cuda.is_available() and is_flash_attn_2_available():
         return "flash_attention_2"
     return "sdpa" if asked == "auto" else asked
@@ -46,7 +47,9 @@ def prepare_layers(model: LhrsForConditionalGeneration, recipe: Recipe) -> None:
     if optim.compile:
         _compile_layers(model)
     else:
-        without_adapter(model).set_attn_implementation(attention_of(recipe))
+        chosen = attention_of(recipe)
+        packs = recipe.data.pack_tokens > 0 and optim.attention == "auto" and chosen == "sdpa"
+        without_adapter(model).set_attn_implementation(APART if packs else chosen)
     if optim.gradient_checkpointing:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # its newer name is not in every version that is allowed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,29 @@ from .recipe import Recipe, load_recipe
 CARD = "README.md"
 
 
-def write_card(out: Path, name: str, preset: Preset, stages: Sequence[Path], scores: Sequence[Path]) -> None:
+@dataclass(frozen=True)
+class Origin:
+    """What a model was made from: in words, under which licences, and its base models on the Hugging Face hub."""
+
+    what: str
+    licences: str
+    base_models: tuple[str, ...] = ()
+
+
+def origin_of(preset: Preset) -> Origin:
+    """Say what a model of a preset was made from."""
+    if preset.published is None:
+        return Origin(preset.what, "; ".join(part.licence for part in preset.parts.values()))
+    return Origin(preset.what, preset.published.licence, (preset.published.llm, preset.published.vision))
+
+
+def write_card(out: Path, name: str, origin: Origin, stages: Sequence[Path], scores: Sequence[Path]) -> None:
     """Write the card into the folder of a model.
 
     Args:
         out: the folder.
         name: of the model.
-        preset: what was trained.
+        origin: what was trained.
         stages: folders of the runs, the first one first.
         scores: files scores.json of evaluations of this model.
 
@@ -31,12 +48,11 @@ def write_card(out: Path, name: str, preset: Preset, stages: Sequence[Path], sco
         DataError: a file of scores is none.
     """
     measured = [line for file in scores for line in _scores(file)]
-    parts = [part.licence for part in preset.parts.values()]
-    licences = "; ".join(parts if preset.published is None else [preset.published.licence])
+    base = [f"base_model: [{', '.join(origin.base_models)}]"] if origin.base_models else []
     lines = [
         *("---", "library_name: transformers", "pipeline_tag: image-text-to-text"),
-        *("tags: [remote-sensing, earth-observation, lhrs_chat]", *_base_models(preset), "---", ""),
-        *(f"# {name}", "", f"{preset.what}; trained with lhrs_chat. Licences of its parts: {licences}.", ""),
+        *("tags: [remote-sensing, earth-observation, lhrs_chat]", *base, "---", ""),
+        *(f"# {name}", "", f"{origin.what}; trained with lhrs_chat. Licences of its parts: {origin.licences}.", ""),
         *("```", f'lhrs-chat ask --model {name} IMAGE "What is here?"', "```", ""),
         *("## How it was made", "", "| stage | objective | learned | rows from | steps | loss | held out |"),
         "| --- | --- | --- | --- | ---: | ---: | ---: |",
@@ -48,12 +64,6 @@ def write_card(out: Path, name: str, preset: Preset, stages: Sequence[Path], sco
         *("", "## How it was measured", "", *(measured or ["It was not measured."])),
     ]
     (out / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _base_models(preset: Preset) -> list[str]:
-    if preset.published is None:
-        return []
-    return [f"base_model: [{preset.published.llm}, {preset.published.vision}]"]
 
 
 def _stage(folder: Path) -> str:

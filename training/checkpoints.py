@@ -20,6 +20,8 @@ from lhrs_chat.config import dump_yaml, to_dict
 from lhrs_chat.errors import ConfigError, DataError, LhrsError
 from lhrs_chat.registry import file_sha256
 
+from .order import step_rows
+from .parallel import ZERO, config_file, world
 from .recipe import Recipe, load_recipe
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,9 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 # What decides which rows make which step; another value of one cannot go on from a checkpoint.
 _ORDER = (
     *("objective", "seed", "data.mix", "data.task_weights", "data.questions_per_image", "data.passes"),
-    *("data.pack_tokens", "optim.batch_images", "optim.accumulate"),
+    "data.pack_tokens",
 )
+_CUT = ("optim.batch_images", "optim.accumulate", "processes")  # may change as long as a step has as many rows
 
 
 def provenance(recipe: Recipe, data: Mapping[str, str]) -> dict[str, Any]:
@@ -41,6 +44,8 @@ def provenance(recipe: Recipe, data: Mapping[str, str]) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "data": dict(data),
         "start": {path.name: file_sha256(path) for path in began},
+        "processes": world(),
+        "step_rows": step_rows(recipe.optim),
     }
 
 
@@ -89,13 +94,23 @@ def last_checkpoint(recipe: Recipe, facts: Mapping[str, Any]) -> Path | None:
             changed = sorted(k for k in {*before[what], *facts[what]} if before[what].get(k) != facts[what].get(k))
             raise error(f"what this run learns from has changed since {last}", found=changed, next_step=advice)
     then, now = (_flat(to_dict(given)) for given in (load_recipe(str(last / RECIPE), []), recipe))
+    then["processes"], now["processes"] = before.get("processes", 1), facts["processes"]
     changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
-    fatal = [name for name in changed if name.startswith(_ORDER)]
+    cut = () if before.get("step_rows", facts["step_rows"]) == facts["step_rows"] else _CUT
+    fatal = [name for name in changed if name.startswith((*_ORDER, *cut))]
     if fatal:
         raise ConfigError(
             f"the order of rows differs from that of {last}",
             found=", ".join(f"{name}={now.get(name)}, was {then.get(name)}" for name in fatal),
             next_step=advice,
+        )
+    zero = recipe.sharding is not None and config_file(recipe.sharding).suffix == ".json"
+    if zero != (last / ZERO).is_dir() or (zero and "processes" in changed):
+        raise ConfigError(
+            f"{last.name} was written by processes that held the model in another way",
+            found=f"sharding={now['sharding']}, {now['processes']} processes",
+            allowed=f"sharding={then['sharding']}, {then['processes']} processes: DeepSpeed splits its files by them",
+            next_step="go on as before; what a finished run trained can be used with any number of processes",
         )
     if changed:
         log.warning("since %s the recipe has other values of %s", last.name, ", ".join(changed))
@@ -111,6 +126,11 @@ def _flat(section: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return flat
 
 
+def part_of(folder: Path) -> Path:
+    """Return the name of a checkpoint that is being written."""
+    return folder.with_name(f".{folder.name}.part")
+
+
 @contextmanager
 def whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Give a folder to write a checkpoint to, and rename it to `folder` once all of it is on disk.
@@ -118,7 +138,7 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
     Raises:
         LhrsError: it could not be written, as on a full disk; nothing of it is left.
     """
-    scratch = folder.with_name(f".{folder.name}.part")
+    scratch = part_of(folder)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         scratch.mkdir(parents=True)

@@ -38,10 +38,15 @@ class Laid:
 def collate(rows: Sequence[Row], processor: LhrsProcessor) -> dict[str, torch.Tensor]:
     """Lay rows side by side, padded on the right: ids, labels and attention mask, (B, T) each."""
     ids, mask = processor.pad([row.tokens.ids.tolist() for row in rows], side="right")
-    labels = torch.full_like(ids, IGNORED)
+    return {"input_ids": ids, "labels": pad_labels(rows, ids.shape[1]), "attention_mask": mask}
+
+
+def pad_labels(rows: Sequence[Row], length: int) -> torch.Tensor:
+    """Lay the labels of rows side by side, padded on the right, (B, length)."""
+    labels = torch.full((len(rows), length), IGNORED, dtype=torch.long)
     for number, row in enumerate(rows):
         labels[number, : len(row)] = torch.from_numpy(row.tokens.labels)
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    return labels
 
 
 def lay(packs: Sequence[RowPack], pad_id: int) -> Laid:

@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi
@@ -21,13 +22,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lhrs_chat.errors import LhrsError, WeightsError
+from lhrs_chat.models.scorers.shipped import BASE_FILE, HEAD_FILE
 from lhrs_chat.models.whole_folder import check_out, whole_folder
-from lhrs_chat.presets import RECORD
+from lhrs_chat.presets import FOLDER, RECORD, trained_hashes
 from lhrs_chat.registry import file_sha256
 
 from .adapter import has_adapter, merge_adapter
-from .card import write_card
+from .card import Origin, origin_of, write_card
+from .foreign import is_foreign, merged
 from .loop import FINISHED
+from .objectives.reward import put_head
 from .recipe import Recipe, load_recipe
 from .start import BRIDGE, prepare
 from .systems import load_system
@@ -36,16 +40,19 @@ log = logging.getLogger(__name__)
 
 MOST_BYTES = 40_000_000
 WEIGHTS = (BRIDGE, "adapter_model.safetensors")
+SCORE_MODEL = FOLDER / "score-nano"
 
 
 def export(run: Path) -> Path:
-    """Copy the trained parts of `run` to the folder of its preset.
+    """Copy the trained parts of `run` to the folder of its preset; those of a score model, to a folder of its own.
 
     Raises:
         WeightsError: the run is not finished, its preset ships no trained parts, or they are larger than a repository
             should carry.
     """
-    recipe = _finished(run, WEIGHTS)
+    scores = (run / HEAD_FILE).is_file()
+    names = (HEAD_FILE, WEIGHTS[1]) if scores else WEIGHTS
+    recipe = _finished(run, names)
     preset = load_system(recipe.preset)
     if not preset.trained:
         raise WeightsError(
@@ -53,11 +60,12 @@ def export(run: Path) -> Path:
             found=preset.name,
             next_step="write the whole model to a folder of its own with --model OUT",
         )
-    folder = preset.trained_folder
+    folder = SCORE_MODEL if scores else preset.trained_folder
     folder.mkdir(parents=True, exist_ok=True)
     total = 0
-    for name in WEIGHTS:
-        half = {key: tensor.to(torch.float16) for key, tensor in load_file(run / name).items()}
+    for name in names:
+        dtype = torch.float32 if name == HEAD_FILE else torch.float16
+        half = {key: tensor.to(dtype) for key, tensor in load_file(run / name).items()}
         save_file(half, folder / name, metadata={"format": "pt"})
         total += (folder / name).stat().st_size
     if total > MOST_BYTES:
@@ -69,7 +77,11 @@ def export(run: Path) -> Path:
         for name in ("recipe.yaml", "loss.jsonl"):
             shutil.copy(stage / name, folder / f"{stage.name}-{name}")
     manifest = json.loads((recipe.data.folder / "manifest.json").read_text())
+    manifest.get("input", {}).pop("location", None)  # a path of this machine
     (folder / "data.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    if scores:
+        base = {"base": preset.name, "trained": trained_hashes(preset)}
+        (folder / BASE_FILE).write_text(json.dumps(base, indent=1) + "\n")
     log.info("%.1f MB in %s", total / 1e6, folder)
     return folder
 
@@ -87,13 +99,18 @@ def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32, score
         LhrsError: the run is not finished, or `out` is there already; nothing is written.
     """
     check_out(out)
-    recipe = _finished(run, (BRIDGE,))
-    made = dataclasses.replace(
-        recipe, start=run, lora="continue" if has_adapter(run) else None, place_words=False, quantise="none"
-    )
-    model, processor = prepare(made)
-    merge_adapter(model)
+    recipe = _finished(run, ())
+    if is_foreign(recipe):
+        name = recipe.model or ""
+        hub = () if Path(name).is_dir() else (name,)
+        origin = Origin(f"{name}, its adapter merged in", f"that of {name}", hub)
+        model, processor = merged(run)
+    else:
+        origin = origin_of(load_system(recipe.preset))
+        model, processor = _own(run, recipe)
     nn.Module.to(model, dtype)
+    if (run / HEAD_FILE).is_file():
+        model = put_head(model, run)
     with whole_folder(out) as scratch:
         model.save_pretrained(scratch)
         processor.save_pretrained(scratch)
@@ -102,9 +119,20 @@ def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32, score
         )
         record = {"preset": recipe.preset, "trained": made_from, "files": files}
         (scratch / RECORD).write_text(json.dumps(record, indent=1) + "\n")
-        write_card(scratch, out.name, load_system(recipe.preset), _stages(run, recipe)[::-1], scores)
+        write_card(scratch, out.name, origin, _stages(run, recipe)[::-1], scores)
     log.info("the model is in %s", out)
     return out
+
+
+def _own(run: Path, recipe: Recipe) -> tuple[Any, Any]:
+    """Put a model of our own kind together, its adapter merged."""
+    _finished(run, (BRIDGE,))
+    made = dataclasses.replace(
+        recipe, start=run, lora="continue" if has_adapter(run) else None, place_words=False, quantise="none"
+    )
+    model, processor = prepare(made)
+    merge_adapter(model)
+    return model, processor
 
 
 def push(folder: Path, repo: str) -> str:

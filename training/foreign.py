@@ -86,9 +86,16 @@ def open_foreign(recipe: Recipe) -> TransformersBackend:
     if recipe.optim.gradient_checkpointing:
         base.gradient_checkpointing_enable()
         base.enable_input_require_grads()
-    opened.model = made  # type: ignore[assignment]  # it speaks as the model below it does
+    opened.model = made  # it speaks as the model below it does
     opened.processor.tokenizer.padding_side = "right"
     return opened
+
+
+def merged(run: Path) -> tuple[Any, Any]:
+    """Return the model that a run taught, its adapter merged, and its processor."""
+    opened = TransformersBackend.open(run, str(run))
+    opened.processor.tokenizer.padding_side = "right"
+    return opened.model, opened.processor
 
 
 def _layers(base: nn.Module) -> Iterator[str]:

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
 
 from lhrs_chat.config import load_yaml
 
@@ -95,16 +96,32 @@ class Fsdp:
         optimizer.load_state_dict(state)
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Gather all weights on every process."""
-        parts = [part for part in self.module.modules() if isinstance(part, FSDPModule)]
-        for part in parts:
-            part.unshard()
+    def asking(self) -> Iterator[bool]:
+        """Let all processes ask the same: each layer is gathered for all of them at once."""
+        root: Any = self.module
+        root.unshard()  # generation passes the layers, but not the root that gathers what is around them
+        try:
+            yield True
+        finally:
+            root.reshard()
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Put whole tensors in the place of parts on the first process."""
+        parts = {
+            (module, name): tensor
+            for module in self.module.modules()
+            for name, tensor in module.named_parameters(recurse=False)
+        }
+        wholes = {id(tensor): _gathered(tensor.detach()) for tensor in dict.fromkeys(parts.values())}
+        if is_first():
+            for (module, name), tensor in parts.items():
+                module.register_parameter(name, nn.Parameter(wholes[id(tensor)], requires_grad=tensor.requires_grad))
         try:
             yield
         finally:
-            for part in parts:
-                part.reshard()
+            for (module, name), tensor in parts.items():
+                module.register_parameter(name, tensor)
 
 
 class _Shared(Cast):
@@ -123,7 +140,8 @@ class _Shared(Cast):
 
 def _layers(module: nn.Module) -> list[nn.Module]:
     """Return the layers that are gathered one by one, innermost first."""
-    names = {name for part in module.modules() for name in (getattr(part, "_no_split_modules", None) or ())}
+    models = [part for part in module.modules() if isinstance(part, PreTrainedModel)]
+    names = {name for model in models for name in (model._no_split_modules or ())}
     return [part for part in module.modules() if type(part).__name__ in names][::-1]
 
 

@@ -32,6 +32,13 @@ class Labelled:
         """What each token should be: its id, or `IGNORED`."""
         return np.where(self.learned, self.ids, IGNORED)
 
+    @property
+    def answer(self) -> slice:
+        """Where the first answer is."""
+        start = int(self.learned.argmax())
+        rest = self.learned[start:]
+        return slice(start, len(self.ids) if rest.all() else start + int((~rest).argmax()))
+
 
 def label_chat(processor: LhrsProcessor, messages: Sequence[Message], ends: Collection[int]) -> Labelled:
     """Write a conversation as the model's template does; learned is what follows each prompt, to its end token.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainingArguments
 
 from lhrs_chat.config import dump_yaml
 from lhrs_chat.errors import LhrsError
@@ -20,7 +21,9 @@ from .guards import no_overlap
 from .journal import PICTURE, Journal, draw, read_journal
 from .meter import Meter, gemm_peak
 from .objectives import OBJECTIVES
+from .parallel import first_goes_first, is_first, losing_nobody, parallel, wait
 from .recipe import Recipe
+from .rows import data_hashes
 from .stage import Stage
 from .trainer import StageTrainer
 
@@ -37,19 +40,28 @@ def run(recipe: Recipe) -> Path:
         LhrsError: the recipe, the rows or what it starts from do not fit, and nothing was trained; or the run cannot go
             on, and its last checkpoint is left.
     """
-    no_overlap(recipe)
-    stage = OBJECTIVES.get(recipe.objective).begin(recipe)
-    fit(recipe, stage)
+    settings = arguments(recipe)
+    objective = OBJECTIVES.get(recipe.objective)
+    if objective.run is not None:
+        no_overlap(recipe)
+        steps = objective.run(recipe)
+        _finish(recipe, steps, provenance(recipe, data_hashes(recipe.data.folder)))
+        return recipe.out
+    with losing_nobody():
+        with first_goes_first():
+            no_overlap(recipe)
+            stage = objective.begin(recipe)
+        fit(recipe, stage, settings)
     return recipe.out
 
 
-def fit(recipe: Recipe, stage: Stage) -> list[dict[str, Any]]:
+def fit(recipe: Recipe, stage: Stage, settings: TrainingArguments | None = None) -> list[dict[str, Any]]:
     """Train a stage in place, write what it trained, and return what was logged.
 
     Raises:
         LhrsError: see `run`.
     """
-    settings = arguments(recipe)
+    settings = settings or arguments(recipe)
     if recipe.eval_steps and not stage.held_out:
         raise LhrsError(
             "there is nothing to evaluate on",
@@ -58,12 +70,16 @@ def fit(recipe: Recipe, stage: Stage) -> list[dict[str, Any]]:
         )
     facts = provenance(recipe, stage.data)
     last = last_checkpoint(recipe, facts)
-    recipe.out.mkdir(parents=True, exist_ok=True)
-    (recipe.out / FINISHED).unlink(missing_ok=True)
-    write_facts(recipe.out, recipe, facts)
     tell(recipe, stage)
-    meter = Meter(stage.sources, stage.flops_per_token, gemm_peak(DTYPES[recipe.optim.precision]))
-    trainer = StageTrainer(recipe, stage, settings, meter, facts, [Journal(recipe.out)])
+    with first_goes_first():
+        if is_first():
+            recipe.out.mkdir(parents=True, exist_ok=True)
+            (recipe.out / FINISHED).unlink(missing_ok=True)
+            write_facts(recipe.out, recipe, facts)
+        peak = gemm_peak(DTYPES[recipe.optim.precision])
+    meter = Meter(stage.sources, stage.flops_per_token, peak)
+    held = parallel(recipe, stage.module)
+    trainer = StageTrainer(recipe, stage, held, settings, meter, facts, [Journal(recipe.out)])
     if last is not None:
         log.info("goes on from %s", last)
     try:
@@ -75,12 +91,12 @@ def fit(recipe: Recipe, stage: Stage) -> list[dict[str, Any]]:
             next_step="halve optim.batch_images (and double optim.accumulate, the steps stay the same), set "
             "optim.gradient_checkpointing=true, optim.precision=bf16, a smaller data.pack_tokens, or quantise=4bit",
         ) from error
-    if recipe.write == "best":
-        trainer.take_best()
-    stage.write(recipe.out)
+    trainer.write()
     logged = read_journal(recipe.out)
-    draw(logged, recipe.out / PICTURE)
-    _finish(recipe, trainer.state.global_step, facts)
+    if is_first():
+        draw(logged, recipe.out / PICTURE)
+        _finish(recipe, trainer.state.global_step, facts)
+    wait()
     return logged
 
 

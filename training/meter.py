@@ -11,6 +11,7 @@ import torch
 
 from lhrs_chat.registry import cache_folder
 
+from .parallel import summed, world
 from .stage import Told
 
 TIMES = 5
@@ -28,7 +29,7 @@ def gemm_peak(dtype: torch.dtype) -> float:
     known: dict[str, float] = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     key = f"{platform.node()} {kind} {dtype}"
     if key not in known:
-        known[key] = _measured(device, dtype)
+        known[key] = measure_gemm(device, dtype)
         record.parent.mkdir(parents=True, exist_ok=True)
         scratch = record.with_name(f".{record.name}-{platform.node()}-{time.time_ns()}")
         scratch.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
@@ -36,7 +37,8 @@ def gemm_peak(dtype: torch.dtype) -> float:
     return known[key]
 
 
-def _measured(device: str, dtype: torch.dtype) -> float:
+def measure_gemm(device: str, dtype: torch.dtype) -> float:
+    """Return the floating-point operations a second of a large matrix product, the best of five."""
     size = SIZES[device]
     left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
@@ -80,16 +82,19 @@ class Meter:
         self._samples += told.samples
 
     def read(self) -> dict[str, float]:
-        """Return what was counted since the last call, and begin again."""
+        """Return what was counted since the last call, in all processes, and begin again."""
         seconds = time.perf_counter() - self._since
+        counts = torch.cat([torch.tensor([self._tokens, self._slots, self._samples]).double(), self._losses.flatten()])
+        counts = summed(counts)
+        tokens, slots, samples = counts[:3].tolist()
         told = {
-            "tokens_per_second": self._tokens / seconds,
-            "samples_per_second": self._samples / seconds,
-            "padding": 1 - self._tokens / self._slots if self._slots else 0.0,
+            "tokens_per_second": tokens / seconds,
+            "samples_per_second": samples / seconds,
+            "padding": 1 - tokens / slots if slots else 0.0,
         }
         if self.flops_per_token and self.peak_flops:
-            told["mfu"] = self._tokens * self.flops_per_token / seconds / self.peak_flops
-        told |= by_source(self.sources, *self._losses)
+            told["mfu"] = tokens * self.flops_per_token / seconds / self.peak_flops / world()
+        told |= by_source(self.sources, *counts[3:].unflatten(0, (2, -1)))
         self._begin()
         return told
 

@@ -19,6 +19,7 @@ from .recipe import Recipe
 
 CONFIGS = Path(__file__).parent / "configs"
 OPTIMIZER = "optimizer.pt"
+ZERO = "zero"  # folder of DeepSpeed's files in a checkpoint
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _LOST = ("gloo", "nccl", "connection closed", "connection reset", "socket")
 
@@ -33,7 +34,7 @@ class Parallel(Protocol):
         """Return the norm of the whole gradient, given what torch's clipping returned for this process."""
 
     def trained(self) -> dict[str, torch.Tensor]:
-        """Return the tensors that are trained, each whole, by their names in the module; the first process needs them."""
+        """Return the tensors that are trained, each whole, by their names in the module, to the first process."""
 
     def put(self, file: Path) -> None:
         """Take what `trained` gave from a file.
@@ -48,8 +49,11 @@ class Parallel(Protocol):
     def load_optimizer(self, optimizer: torch.optim.Optimizer, folder: Path) -> None:
         """Read what `save_optimizer` wrote."""
 
-    def whole(self) -> AbstractContextManager[None]:
-        """Let every process see all weights, to ask the model or to write it."""
+    def asking(self) -> AbstractContextManager[bool]:
+        """Let the model be asked behind an evaluation, and tell whether this process has to do so."""
+
+    def plain(self) -> AbstractContextManager[None]:
+        """Let the first process write the model, as if it were alone."""
 
 
 class Replicas:
@@ -90,7 +94,11 @@ class Replicas:
         """Read what `save_optimizer` wrote."""
         optimizer.load_state_dict(torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True))
 
-    def whole(self) -> AbstractContextManager[None]:
+    def asking(self) -> AbstractContextManager[bool]:
+        """Let the first process ask."""
+        return nullcontext(is_first())
+
+    def plain(self) -> AbstractContextManager[None]:
         """Do nothing."""
         return nullcontext()
 
@@ -106,12 +114,12 @@ class Cast(nn.Module):
     def __init__(self, module: nn.Module, precision: str) -> None:
         super().__init__()
         self.module = module
-        self.half = HALF.get(precision)
+        self.dtype = HALF.get(precision)
 
     def forward(self, **inputs: Any) -> torch.Tensor:
         """Return the losses, (items,), in float32."""
         device = next(self.module.parameters()).device.type
-        with torch.autocast(device, self.half, enabled=self.half is not None):
+        with torch.autocast(device, self.dtype, enabled=self.dtype is not None):
             losses: torch.Tensor = self.module(**inputs)
         return losses.float()
 
@@ -139,10 +147,8 @@ def config_file(name: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    if name.endswith((".yaml", ".yml", ".json")):
-        path = Path(name)
-    else:
-        path = next(CONFIGS.glob(f"{name}.*"), CONFIGS / name)
+    is_path = name.endswith((".yaml", ".yml", ".json"))
+    path = Path(name) if is_path else next(CONFIGS.glob(f"{name}.*"), CONFIGS / name)
     names = sorted(each.stem for pattern in ("fsdp*.yaml", "zero*.json") for each in CONFIGS.glob(pattern))
     if not path.is_file() or (path.parent == CONFIGS and path.stem not in names):
         raise ConfigError("no such sharding", found=name, allowed=", ".join(names), next_step=nearest(name, names))
@@ -186,10 +192,25 @@ def is_first() -> bool:
     return not distributed.is_initialized() or distributed.get_rank() == 0
 
 
+def summed(counts: torch.Tensor) -> torch.Tensor:
+    """Return the sum of a vector over all processes, on the CPU."""
+    if world() == 1:
+        return counts
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    total = counts.to(device)
+    distributed.all_reduce(total)
+    return total.cpu()
+
+
 def wait() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes are here.
+
+    Raises:
+        LhrsError: one of them has ended.
+    """
     if distributed.is_initialized():
-        distributed.barrier()
+        with losing_nobody():
+            distributed.barrier()
 
 
 @contextmanager
@@ -203,7 +224,7 @@ def first_goes_first() -> Iterator[None]:
 
 
 @contextmanager
-def losing_nobody(advice: str) -> Iterator[None]:
+def losing_nobody() -> Iterator[None]:
     """Say that another process is gone, in place of what its connection said.
 
     Raises:
@@ -218,5 +239,5 @@ def losing_nobody(advice: str) -> Iterator[None]:
         raise LhrsError(
             "another process of this run has ended, so this one stops",
             found=first,
-            next_step=f"what ended it is in its own messages; {advice}",
+            next_step="what ended it is in its own messages; start the command again to go on from the last checkpoint",
         ) from error

@@ -14,6 +14,7 @@ from .objectives import OBJECTIVES
 
 FOLDER = Path(__file__).parent / "recipes"
 EVERY_OTHER = "*"
+OWN_MASKS = ("text", "reward")  # objectives whose branches share a beginning and do not see each other
 PACKED = ("chat", "plain")  # objectives whose rows may be laid behind one another
 
 
@@ -143,16 +144,66 @@ class SourcePart:
 
 
 @dataclass(frozen=True)
+class ClipPart:
+    """What the objective `clip` compares, after FarSLIP (arXiv 2511.14901)."""
+
+    captions: float = 1.0
+    """Weight of whole pictures and their captions."""
+    categories: float = 0.0
+    """Weight of labelled boxes and the texts of their categories."""
+    patches: float = 0.0
+    """Weight of random crops and the places of the whole picture where they lie."""
+    target: Literal["shared", "stopgrad", "ema", "frozen"] = "shared"
+    """`patches`: what sees the crops. The same network, with a gradient or without one; a copy that follows it; or the
+    one that it was at the beginning."""
+    momentum: float = 0.99
+    """`ema`: how much of the copy stays at each batch."""
+    regions: int = 4
+    """So many crops of a picture, and at most so many of its boxes."""
+    crop_area: tuple[float, float] = (0.3, 0.7)
+    """Smallest and largest crop, in shares of the picture's area."""
+    crop_shape: tuple[float, float] = (0.75, 4 / 3)
+    """Smallest and largest width of a crop over its height, in shares of the picture's."""
+    box_area_px: tuple[float, float] = (64.0**2, 1024.0**2)
+    """Labelled boxes of another area, in pixels of the picture, are left out."""
+    category_text: str = "a satellite image of {}"
+
+
+@dataclass(frozen=True)
+class GrpoPart:
+    """How the objective `grpo` draws and judges answers; the values are those of ScoreRS (arXiv 2503.00743)."""
+
+    rewards: dict[str, str] = field(default_factory=lambda: {EVERY_OTHER: "exact"})
+    """A file of `rewards` for each task; `*` stands for the tasks that are not named."""
+    form: Literal["think", "free"] = "think"
+    """`think`: a thought and an answer in tags, which the question asks for; `free`: the whole text is the answer."""
+    scorer: str | None = None
+    """The score model of the reward `score`: a folder or a hub id."""
+    group: int = 8
+    """Answers that are drawn to each question and compared with each other."""
+    longest_answer: int = 1024
+    """In tokens."""
+    temperature: float = 1.0
+    top_p: float = 0.99
+    beta: float = 0.01
+    """Weight of the distance from the model without its adapter."""
+    clip_low: float = 0.2
+    clip_high: float = 0.3
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One stage of training."""
 
-    preset: str
     objective: str
     """A file of `objectives`. `words` pulls visual tokens to the embeddings of the words they show. The others predict
     the next token: `text` of packed questions about one picture, `chat` of every answer of a conversation and the token
-    that ends it, `plain` of a caption and a line end behind a picture, without a question and a template."""
+    that ends it, `plain` of a caption and a line end behind a picture, without a question and a template. `clip` draws
+    pictures and texts together, `grpo` makes answers likelier that are judged better than others."""
     data: DataPart
     optim: OptimPart
+    preset: str = ""
+    """The system that is trained; left out where `model` is of another kind than ours."""
     model: str | None = None
     """Begin from this whole model: a folder of ours, such as `lhrs-chat convert` writes, a preset that is ready to run,
     or a hub id. None puts the preset together from its published parts, with a random bridge."""
@@ -164,6 +215,13 @@ class Recipe:
     one that is there."""
     lora: LoraPart | Literal["continue"] | None = None
     """The adapter on the language model: a new one, or the one that `start` or `model` has."""
+    clip: ClipPart = field(default_factory=ClipPart)
+    """`clip`: which losses, and of what."""
+    grpo: GrpoPart = field(default_factory=GrpoPart)
+    """`grpo`: how answers are drawn and judged."""
+    sharding: str | None = None
+    """How several processes split the model: a file of `configs` (`fsdp`, `fsdp_grad`, `zero2`, `zero3`,
+    `zero3_offload`), or one of the user's. None gives all of it to each of them."""
     quantise: Literal["none", "8bit", "4bit"] = "none"
     """Hold the linear layers of the frozen language model in fewer bits, through bitsandbytes; with `lora` this is
     QLoRA (Dettmers et al., 2023)."""
@@ -201,7 +259,7 @@ class Recipe:
         """Combinations that do not work: whether there, what is wrong, what was found, what to do."""
         optim, packed = self.optim, self.data.pack_tokens > 0
         flash = optim.attention == "flash_attention_2"
-        own_masks = self.objective == "text"
+        own_masks = self.objective in OWN_MASKS
         return (
             (optim.compile and not own_masks, "only packed questions are compiled", self.objective, _NO_COMPILE),
             (

@@ -59,6 +59,7 @@ class Stage:
         flops_per_token: of one training step, without what the encoder computes; 0 where it is not known.
         width: numbers that a layer keeps of a token for the way back, times the layers.
         answer: asks the model for the answer of a held-out row.
+        measure: what the module counted of the held-out rows since it was last asked, by name.
         data: files that were read, with their SHA-256.
     """
 
@@ -73,4 +74,5 @@ class Stage:
     flops_per_token: float = 0.0
     width: int = 0
     answer: Callable[[Any], Said] | None = None
+    measure: Callable[[], Mapping[str, float]] | None = None
     data: Mapping[str, str] = field(default_factory=dict)

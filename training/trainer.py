@@ -5,42 +5,47 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lhrs_chat.errors import LhrsError
-from lhrs_chat.models.strict import refuse
 
-from .checkpoints import checkpoints, remove_old, step_of, whole_or_nothing, write_facts
+from .checkpoints import cannot_write, checkpoints, part_of, remove_old, step_of, whole_or_nothing, write_facts
 from .guards import EveryPictureIsLearned
 from .meter import Meter, by_source
 from .optimizer import adamw
+from .parallel import Parallel, is_first, wait
 from .recipe import Recipe
 from .schedule import cosine_to_min
 from .stage import TOLD, Stage, Told
 
-TRAINED, STATE = "trained.safetensors", "trainer_state.json"
+TRAINED, STATE, SCHEDULE = "trained.safetensors", "trainer_state.json", "scheduler.pt"
 ANSWERS = "answers.jsonl"
 
 
 class Rows(Dataset[Any]):
-    """A list, as torch wants it."""
+    """A list, as torch wants it.
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    Behind its end it has so many places with nothing in them that every process gets as many batches.
+    """
+
+    def __init__(self, items: Sequence[Any], together: int = 1) -> None:
         self.items = items
+        self.size = -(-len(items) // together) * together
 
     def __len__(self) -> int:
-        return len(self.items)
+        return self.size
 
     def __getitem__(self, index: int) -> Any:
-        return self.items[index]
+        return self.items[index] if index < len(self.items) else None
 
 
 class StageTrainer(Trainer):
@@ -49,6 +54,7 @@ class StageTrainer(Trainer):
     Args:
         recipe: of the stage.
         stage: what is trained, on what.
+        parallel: how the processes hold it.
         settings: from `arguments`.
         meter: counts what passes.
         facts: provenance, written into every checkpoint.
@@ -61,22 +67,24 @@ class StageTrainer(Trainer):
         self,
         recipe: Recipe,
         stage: Stage,
+        parallel: Parallel,
         settings: TrainingArguments,
         meter: Meter,
         facts: Mapping[str, Any],
         callbacks: Sequence[TrainerCallback],
     ) -> None:
+        self.recipe, self.stage, self.meter, self.facts = recipe, stage, meter, facts
+        self.parallel, self.called = parallel, stage.module
         super().__init__(
             model=stage.module,
             args=settings,
-            train_dataset=Rows(stage.rows),
+            train_dataset=Rows(stage.rows, recipe.optim.batch_images * settings.world_size),
             eval_dataset=Rows(stage.held_out) if stage.held_out else None,
-            data_collator=stage.batch,
+            data_collator=self._batch,
             optimizers=(adamw(stage.module, stage.rates, recipe.optim), None),
             callbacks=[Boundaries(recipe.optim.stop_step), *callbacks],
         )
         self.remove_callback(PrinterCallback)  # the journal tells of each line
-        self.recipe, self.stage, self.meter, self.facts = recipe, stage, meter, facts
         self.guard: EveryPictureIsLearned | None = EveryPictureIsLearned(stage.visual) if stage.visual else None
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
@@ -87,12 +95,36 @@ class StageTrainer(Trainer):
             return self.lr_scheduler
         return super().create_scheduler(num_training_steps, optimizer)
 
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
+        """Return what is called in a step; accelerate leaves what is not the model itself as it is."""
+        if training and self.called is self.stage.module and self.optimizer is not None:
+            self.called, self.optimizer = self.parallel.wrap(self.optimizer)
+        return self.called
+
+    def _move_model_to_device(self, model: nn.Module, device: torch.device) -> None:
+        """Move a whole model; what is shared is moved part by part by what shares it."""
+        if self.recipe.sharding is None:
+            super()._move_model_to_device(model, device)
+
     # --- one step -----------------------------------------------------------------------------------------------------
 
+    def _batch(self, drawn: Sequence[Any]) -> dict[str, Any]:
+        """Make a batch; one of nothing is computed like another one, but nothing is learned of it."""
+        rows = [row for row in drawn if row is not None]
+        made = self.stage.batch(rows or self.stage.rows[:1])
+        if not rows:
+            told: Told = made[TOLD]
+            made[TOLD] = dataclasses.replace(told, ids=(), sources=told.sources[:0], tokens=0, slots=0, samples=0)
+        return made
+
     def _get_num_items_in_batch(self, batch_samples: list[dict[str, Any]], device: torch.device) -> torch.Tensor:
-        """Count the learned items of all batches of a step, over all processes."""
-        items = torch.tensor(sum(len(batch[TOLD].sources) for batch in batch_samples), device=device)
-        return self.accelerator.gather(items).sum() if self.args.world_size > 1 else items
+        """Count the learned items of all batches of a step, over all processes, and the tokens beside them."""
+        told: list[Told] = [batch[TOLD] for batch in batch_samples]
+        counts = torch.tensor([[sum(len(one.sources) for one in told), sum(one.tokens for one in told)]], device=device)
+        items: torch.Tensor
+        items, tokens = self.accelerator.gather(counts).sum(0)
+        self.state.num_input_tokens_seen += int(tokens)
+        return items
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -106,7 +138,7 @@ class StageTrainer(Trainer):
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise self._diverged("the loss", float(loss), inputs[TOLD])
-        if self.guard is not None and self.guard.checked(inputs[TOLD]):
+        if self.guard is not None and inputs[TOLD].ids and self.guard.checked(inputs[TOLD]):
             self.guard = None
         return loss
 
@@ -122,7 +154,7 @@ class StageTrainer(Trainer):
         Gradients of processes are averaged, so each one's share is multiplied by their number.
         """
         given = {name: value for name, value in inputs.items() if name != TOLD}
-        losses: torch.Tensor = model(**given)
+        losses: torch.Tensor = model(**given)[: len(inputs[TOLD].sources)]  # none of them in a batch of nothing
         self.meter.add(inputs[TOLD], losses)
         items = len(losses) if num_items_in_batch is None else num_items_in_batch
         share: torch.Tensor = losses.sum() * self.args.world_size / items
@@ -140,13 +172,13 @@ class StageTrainer(Trainer):
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
         """Return the norm of the gradient; one that is no number would spoil every weight."""
-        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[no-untyped-call]
-        if self.recipe.optim.precision != "fp16" and not math.isfinite(float(norm)):  # fp16 skips such a step by itself
-            raise self._diverged("the gradient", float(norm), None)
+        norm = self.parallel.clipped(super()._get_grad_norm(model, grad_norm=grad_norm))  # type: ignore[no-untyped-call]
+        if self.recipe.optim.precision != "fp16" and not math.isfinite(norm):  # fp16 skips such a step by itself
+            raise self._diverged("the gradient", norm, None)
         return norm
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
-        self.state.num_input_tokens_seen += inputs[TOLD].tokens
+        """Do nothing: the tokens of a step are counted with its items."""
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what the meter counted to a line of the log."""
@@ -158,7 +190,7 @@ class StageTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Return the loss of the held-out rows, all and by source, and write a few answers."""
-        module, rows = self.trained_module, self.stage.held_out
+        module, rows = self.called, self.stage.held_out
         size = self.args.per_device_train_batch_size
         sums = torch.zeros(2, len(self.stage.sources), dtype=torch.float64)
         module.eval()
@@ -170,10 +202,11 @@ class StageTrainer(Trainer):
                     losses = module(**batch).double().cpu()
                 sums[0].index_add_(0, told.sources.cpu(), losses)
                 sums[1].index_add_(0, told.sources.cpu(), torch.ones_like(losses))
-            if self.args.should_save:
-                self._answer()
+            with self.parallel.asking() as asks:
+                if asks:
+                    self._answer()
         total, count = sums.sum(1).tolist()
-        parts = by_source(self.stage.sources, *sums)
+        parts = {**by_source(self.stage.sources, *sums), **(self.stage.measure() if self.stage.measure else {})}
         metrics = {"eval_loss": total / count, **{f"eval_{name}": value for name, value in parts.items()}}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -183,10 +216,11 @@ class StageTrainer(Trainer):
         if self.stage.answer is None:
             return
         chosen = self.stage.held_out[:: max(1, len(self.stage.held_out) // max(1, self.recipe.eval_answers))]
-        with (self.recipe.out / ANSWERS).open("a", encoding="utf-8") as stream:
-            for row in chosen[: self.recipe.eval_answers]:
-                said = dataclasses.asdict(self.stage.answer(row))
-                stream.write(json.dumps({"step": self.state.global_step, **said}, ensure_ascii=False) + "\n")
+        said = [dataclasses.asdict(self.stage.answer(row)) for row in chosen[: self.recipe.eval_answers]]
+        lines = [json.dumps({"step": self.state.global_step, **each}, ensure_ascii=False) + "\n" for each in said]
+        if is_first():
+            with (self.recipe.out / ANSWERS).open("a", encoding="utf-8") as stream:
+                stream.writelines(lines)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         """Keep a checkpoint of every step that is better than all before."""
@@ -198,33 +232,63 @@ class StageTrainer(Trainer):
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write a checkpoint that is whole or not there, and remove the oldest."""
+        """Write a checkpoint that is whole or not there, and remove the oldest.
+
+        Every process writes its random state and what only it has; the first one writes all else.
+        """
         state, out = self.state, self.recipe.out
-        folder = out / f"checkpoint-{state.global_step}"
-        if not self.args.should_save:  # of several processes, the first one writes
-            return
         state.best_model_checkpoint = (
             str(out / f"checkpoint-{state.best_global_step}") if state.best_global_step else None
         )
-        with whole_or_nothing(folder) as scratch:
-            self.save_model(str(scratch), _internal_call=True)
-            self._save_optimizer_and_scheduler(str(scratch))
-            self._save_scaler(str(scratch))
+        trained = self.parallel.trained()
+        optimizer: Any = self.optimizer
+        schedule: Any = self.lr_scheduler
+        with self._all_or_nothing(out / f"checkpoint-{state.global_step}") as scratch:
+            self.parallel.save_optimizer(optimizer, scratch)
             self._save_rng_state(str(scratch))
-            state.save_to_json(str(scratch / STATE))
-            write_facts(scratch, self.recipe, self.facts)
-        remove_old(out, self.recipe.keep_checkpoints, state.best_global_step)
+            if is_first():
+                save_file(trained, scratch / TRAINED)
+                torch.save(schedule.state_dict(), scratch / SCHEDULE)
+                self._save_scaler(str(scratch))
+                state.save_to_json(str(scratch / STATE))
+                write_facts(scratch, self.recipe, self.facts)
+        if is_first():
+            remove_old(out, self.recipe.keep_checkpoints, state.best_global_step)
 
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        save_file(trained_state(self.trained_module), Path(output_dir or str(self.args.output_dir)) / TRAINED)
+    @contextmanager
+    def _all_or_nothing(self, folder: Path) -> Iterator[Path]:
+        """Give all processes one folder to write to; the first one makes it and, when all have written, renames it."""
+        if is_first():
+            with whole_or_nothing(folder) as scratch:
+                wait()
+                yield scratch
+                wait()
+        else:
+            wait()
+            try:
+                yield part_of(folder)
+            except (OSError, RuntimeError) as error:
+                raise cannot_write(folder, error) from error
+            wait()
+        wait()  # nobody goes on before it has its name
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        load_trained(self.trained_module, Path(resume_from_checkpoint) / TRAINED)
+        self.parallel.put(Path(resume_from_checkpoint) / TRAINED)
 
-    def take_best(self) -> None:
-        """Put back the weights of the lowest loss on the held-out rows."""
-        best = next(path for path in checkpoints(self.recipe.out) if step_of(path) == self.state.best_global_step)
-        load_trained(self.trained_module, best / TRAINED)
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Put back what makes the steps."""
+        if checkpoint is not None and self.optimizer is not None and self.lr_scheduler is not None:
+            self.parallel.load_optimizer(self.optimizer, Path(checkpoint))
+            self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULE, weights_only=True))
+
+    def write(self) -> None:
+        """Write what was trained: the last weights, or those of the lowest loss on the held-out rows."""
+        if self.recipe.write == "best":
+            kept = checkpoints(self.recipe.out)
+            self.parallel.put(next(path for path in kept if step_of(path) == self.state.best_global_step) / TRAINED)
+        with self.parallel.plain():
+            if is_first():
+                self.stage.write(self.recipe.out)
 
     # --- what the Trainer would do otherwise --------------------------------------------------------------------------
 
@@ -234,11 +298,6 @@ class StageTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         rows: Any = train_dataset if train_dataset is not None else self.train_dataset
         return SequentialSampler(rows)
-
-    @property
-    def trained_module(self) -> nn.Module:
-        """The module that is trained."""
-        return self.stage.module
 
 
 class Boundaries(TrainerCallback):
@@ -261,28 +320,14 @@ class Boundaries(TrainerCallback):
         return control
 
 
-def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the tensors of `module` that are trained."""
-    return {name: tensor.detach().contiguous() for name, tensor in module.named_parameters() if tensor.requires_grad}
-
-
-def load_trained(module: nn.Module, file: Path) -> None:
-    """Put back what `trained_state` gave, all of it."""
-    own = trained_state(module)
-    stored = load_file(file)
-    misshaped = [name for name in own.keys() & stored.keys() if own[name].shape != stored[name].shape]
-    refuse(str(file), own.keys() - stored.keys(), stored.keys() - own.keys(), misshaped)
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(stored[name])
-
-
 def _moved(value: Any, device: torch.device) -> Any:
     """Put the tensors of a batch where the model is."""
     if isinstance(value, torch.Tensor):
         return value.to(device)
     if isinstance(value, tuple):
         return tuple(_moved(item, device) for item in value)
+    if isinstance(value, Mapping):
+        return {name: _moved(item, device) for name, item in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.replace(value, **{name: _moved(item, device) for name, item in vars(value).items()})
     return value

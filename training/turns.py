@@ -8,10 +8,10 @@ for one of its size, so that pictures need not be read to know the tokens of a r
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,9 @@ class Writer:
         self.tags = tags
         words = self.processor.tokenizer
         if not words.is_fast:
-            raise ConfigError("training needs a fast tokenizer, which knows the places of its tokens", found=type(words))
+            raise ConfigError(
+                "training needs a fast tokenizer, which knows the places of its tokens", found=type(words)
+            )
         named = opened.model.generation_config.eos_token_id
         ids = {words.eos_token_id, *(named if isinstance(named, list) else [named])} - {None}
         self.ends = frozenset(words.convert_ids_to_tokens(sorted(ids)))
@@ -63,7 +65,7 @@ class Writer:
         """Write a row; learned is every answer and the token that ends it.
 
         Raises:
-            DataError: it does not end with an answer, or the template writes an answer otherwise when more turns follow.
+            DataError: it does not end with an answer, or the template writes one otherwise when more turns follow.
         """
         turns = tagged(spoken(sample, self.dialect, self.layout), self.tags.get(sample.task))
         check_answers(turns, self.dialect)
@@ -79,6 +81,12 @@ class Writer:
             for start, end in made["offset_mapping"]
         ]
         return Labelled(np.asarray(made["input_ids"], dtype=np.int32), np.asarray(learned), text, spans[0][0])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Write tokens as text, the many signs of a picture as one."""
+        sign = image_token_of(self.processor)
+        text = str(self.processor.tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+        return re.sub(f"({re.escape(sign)})+", sign, text)
 
     def _expand(self, text: str, spans: Sequence[Span], sizes: Sequence[tuple[int, int]]) -> tuple[str, list[Span]]:
         """Write every picture as the processor does, and move the spans by what that adds before them."""
@@ -146,7 +154,7 @@ def _answer(processor: Any, turns: Sequence[Message], number: int, text: str, en
     """
     before = write_turns(processor, turns[:number], opened=True)
     after = write_turns(processor, turns[: number + 1], opened=False)
-    first = len(commonprefix([before, text]))
+    first = next((at for at, (one, other) in enumerate(zip(before, text, strict=False)) if one != other), len(before))
     last = max((place + len(end) for end in ends if (place := after.rfind(end)) >= first), default=None)
     if last is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,8 @@ from torch import nn
 
 from lhrs_chat.errors import ConfigError, LhrsError, MissingExtraError
 
-from .parallel import Cast, Replicas, trained_parameters
+from .parallel import ZERO, Cast, Replicas, is_first, trained_parameters
 from .recipe import Recipe
-
-TAG = "zero"  # folder of DeepSpeed's files in a checkpoint
 
 
 class Zero(Replicas):
@@ -83,7 +81,7 @@ class Zero(Replicas):
 
     def save_optimizer(self, optimizer: torch.optim.Optimizer, folder: Path) -> None:
         """Write the state of the optimizer: every process its part."""
-        self.engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+        self.engine.save_checkpoint(str(folder), tag=ZERO, save_latest=False, exclude_frozen_parameters=True)
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, folder: Path) -> None:
         """Read what `save_optimizer` wrote, and the weights beside it.
@@ -92,13 +90,17 @@ class Zero(Replicas):
             LhrsError: the checkpoint was written without DeepSpeed.
         """
         found, _ = self.engine.load_checkpoint(
-            str(folder), tag=TAG, load_module_strict=False, load_lr_scheduler_states=False
+            str(folder), tag=ZERO, load_module_strict=False, load_lr_scheduler_states=False
         )
         if found is None:
             raise LhrsError("this checkpoint holds no state of ZeRO", found=folder, next_step="name another out")
 
+    def asking(self) -> AbstractContextManager[bool]:
+        """Let all processes ask the same where they share the weights, else the first."""
+        return nullcontext(self.stage == 3 or is_first())
+
     @contextmanager
-    def whole(self) -> Iterator[None]:
+    def plain(self) -> Iterator[None]:
         """Gather all weights on every process."""
         with self._gathered(list(self.module.parameters())):
             yield
@@ -108,7 +110,7 @@ class Zero(Replicas):
         if self.stage < 3 or self.engine is None:
             yield
             return
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero.partition_parameters import GatheredParameters
 
         with GatheredParameters(tensors):
             yield

@@ -76,8 +76,9 @@ def _image(record: Mapping[str, Any], path: Path, where: str) -> Image | None:
     """The picture of a row: its bytes, or the file beside the table that it names."""
     image = record.get("image")
     inner = image if isinstance(image, dict) else {"bytes": image}
-    if inner.get("bytes"):
-        return Image(data=bytes(inner["bytes"]))
+    data = inner.get("bytes")
+    if data:
+        return Image(data=bytes(data))
     name = inner.get("path") or record.get("image_path")
     if not name:
         return None

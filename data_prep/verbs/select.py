@@ -166,6 +166,7 @@ def select(
     share: float,
     by: Sequence[str] = (),
     seed: int = 0,
+    tell: str = "",
 ) -> str:
     """Write the selected rows and the control arms; return the report.
 
@@ -176,6 +177,7 @@ def select(
         share: of the rows, that are kept.
         by: what makes the strata, of `STRATA`; none for the whole set.
         seed: of the random arm.
+        tell: an entry of `meta`; the report counts what each arm keeps of its values.
 
     Raises:
         DataError: the scores are not of this data set.
@@ -195,7 +197,11 @@ def select(
     writer = csv.DictWriter(table, ["share", "rows", "lowest", "mean"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(told)
-    report = _report(top, {name: arm[1] for name, arm in arms.items()}, chosen["top"][1], told)
+    masks = {name: arm[1] for name, arm in arms.items()}
+    report = _report(top, masks, chosen["top"][1], told)
+    if tell:
+        values = [str(row.meta.get(tell, "-")) for batch in batches(source) for row in batch.rows]
+        report += _kept_of(tell, np.array(values), masks)
     for file, text in (("curve.csv", table.getvalue()), ("selection.md", report)):
         with storage.replacing(storage.join(out, file)) as stream:
             stream.write(text.encode())
@@ -224,6 +230,15 @@ def _report(
     return "\n".join(lines) + "\n"
 
 
+def _kept_of(tell: str, values: np.ndarray, arms: Mapping[str, np.ndarray]) -> str:
+    """How many rows with each value of an entry of `meta` the arms keep; `-` where a row has none."""
+    lines = ["", f"| {tell} | rows | {' | '.join(arms)} |", f"|---|---:|{'---:|' * len(arms)}"]
+    for value in sorted(set(values)):
+        cells = (f"{int(kept[values == value].sum())} ({kept[values == value].mean():.0%})" for kept in arms.values())
+        lines.append(f"| {value} | {int((values == value).sum())} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def share_of(text: str) -> float:
     """Read `30%` or `0.3`.
 
@@ -248,6 +263,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--control", action="append", default=[], metavar="NAME=F", help="another arm by these scores, e.g. of a CLIP"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the random arm (%(default)s)")
+    parser.add_argument("--tell", default="", metavar="NAME", help="count what is kept by this entry of meta")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -261,7 +277,7 @@ def _run(args: argparse.Namespace) -> int:
         if not equals or name in (*scores, "random") or Path(name).name != name:
             raise DataError("a control is NAME=FILE", found=control, allowed="a new name, not top or random")
         scores[name] = file
-    sys.stdout.write(select(args.data, scores, args.out, share_of(args.top), by, args.seed))
+    sys.stdout.write(select(args.data, scores, args.out, share_of(args.top), by, args.seed, args.tell))
     return 0
 
 

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image as PilImage
-
 from lhrs_chat import samples
-from lhrs_chat.errors import DataError
+from lhrs_chat.errors import DataError, RasterError
+from lhrs_chat.geo.raster import Raster
 from lhrs_chat.schema import Image, Message, Sample, Targets
 from lhrs_chat.text import answers
 
@@ -40,6 +39,7 @@ def find(given: Path | None) -> Path:
             allowed="--data FOLDER with rows of the split test",
             next_step="docs/own_data.md tells how to make it: lhrs-chat prep convert, build, split",
         )
+    samples.Rows.open(given)  # refuses a place without rows
     return given
 
 
@@ -109,7 +109,7 @@ def _question(row: Sample, kind: str) -> Question:
         task=kind,
         text=asked.text.strip(),
         images=paths,
-        size_px=row.images[0].size_px or _size_px(paths[0]),
+        size_px=_size_px(paths[0]),
         subset=row.source,
         scene_id=row.scene_id,
         licence=row.licence,
@@ -130,9 +130,9 @@ def _path(row: Sample, image: Image) -> Path:
 
 def _size_px(path: Path) -> tuple[int, int]:
     try:
-        with PilImage.open(path) as picture:
-            return picture.size
-    except OSError as error:
+        with Raster.open(path) as raster:
+            return raster.size_px
+    except RasterError as error:
         raise DataError("a picture cannot be read", found=f"{path}: {error}") from error
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from lhrs_chat import model_options
 from lhrs_chat.commands import Command
-from lhrs_chat.errors import ConfigError
 from lhrs_chat.schema import Answer, Image
 
 if TYPE_CHECKING:
@@ -43,7 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--best-of", type=int, metavar="N", help="draw N answers, tell the one that --scorer likes best"
     )
-    parser.add_argument("--scorer", metavar="M", help="a score model, for --best-of: a folder or a hub id")
+    parser.add_argument(
+        "--scorer", default="score-nano", metavar="M", help="a score model, for --best-of (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -96,8 +97,6 @@ def _answer(args: argparse.Namespace) -> tuple[Answer, Image, list[Candidate]]:
 
     settings = {"max_new_tokens": args.max_new_tokens, "temperature": args.temperature, "seed": args.seed}
     questions.check(args.question, **settings)
-    if (args.best_of is None) != (args.scorer is None):
-        raise ConfigError("answers are drawn and scored together", found="one", allowed="--best-of N and --scorer M")
     outputs = {"--geojson": args.geojson, "--gpkg": args.gpkg, "--overlay": args.overlay}
     _outputs.check(outputs, args.images)
     with contextlib.ExitStack() as opened:

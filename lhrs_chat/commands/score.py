@@ -12,7 +12,9 @@ from lhrs_chat.commands import Command
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the verb."""
     parser.add_argument("data", metavar="DATA", help="a data set: its folder, a .parquet file or a .jsonl file")
-    parser.add_argument("--model", required=True, help="a score model: a folder or a hub id")
+    parser.add_argument(
+        "--model", default="score-nano", help="a score model: score-nano, a folder or a hub id (default: %(default)s)"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="F.parquet", help="file to write")
     parser.add_argument("--dtype", default="auto", metavar="D", help="number format of the backbone (%(default)s)")
     parser.add_argument("--layout", metavar="L", help="answer, user or text_first (default: as the model says)")

@@ -66,7 +66,7 @@ def language_model_folder(part: WeightsPart) -> Path:
     plain = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     plain.load_state_dict(read.state_dict())
     tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-    with _atomic(folder) as scratch:
+    with atomic(folder) as scratch:
         tokenizer.save_pretrained(scratch)
         plain.save_pretrained(scratch)
         for path in list(scratch.iterdir()):
@@ -78,7 +78,7 @@ def _without_quantization(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key != "quantization_config"}
 
 
-class _atomic:
+class atomic:
     """A folder that appears under its name only when everything in it has been written.
 
     One that was there is replaced. Where two processes make the same folder, either's is whole, and one of them stays.
@@ -158,8 +158,6 @@ def put_trained(model: LhrsForConditionalGeneration, folder: Path) -> None:
     Raises:
         WeightsError: a file is missing, or a tensor in it is missing, unexpected or wrongly shaped.
     """
-    from peft import PeftModel  # heavy, and needed only when a preset is assembled
-
     for name in TRAINED_FILES:
         if not (folder / name).exists():
             raise WeightsError(
@@ -171,6 +169,13 @@ def put_trained(model: LhrsForConditionalGeneration, folder: Path) -> None:
     if encoder_file.exists():
         encoder = {name: tensor.float() for name, tensor in load_file(encoder_file).items()}
         load_strictly(model.encoder, encoder, "the tuned encoder")
+    put_adapter(model, folder)
+
+
+def put_adapter(model: LhrsForConditionalGeneration, folder: Path) -> None:
+    """Merge the adapter of `folder` into the language model of `model`."""
+    from peft import PeftModel  # heavy, and needed only when a preset is assembled
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks transformers for it
         adapted = PeftModel.from_pretrained(model.language_model, str(folder))
@@ -188,7 +193,7 @@ def assemble(preset: Preset) -> Path:
         return folder
     model, processor = build_untrained(preset)
     put_trained(model, preset.trained_folder)
-    with _atomic(folder) as scratch:
+    with atomic(folder) as scratch:
         model.save_pretrained(scratch)
         processor.save_pretrained(scratch)
         written = {path.name: file_sha256(path) for path in sorted(scratch.glob("*.safetensors"))}

@@ -92,9 +92,9 @@ def test_conversion_that_fails_leaves_what_was_there(source: dict[str, Any]) -> 
 
 def test_two_processes_that_make_one_folder_leave_one_whole_folder(tmp_path: Path) -> None:
     folder = tmp_path / "made"
-    with assemble._atomic(folder) as first:
+    with assemble.atomic(folder) as first:
         (first / "a").write_text("1")
-        with assemble._atomic(folder) as second:
+        with assemble.atomic(folder) as second:
             (second / "a").write_text("2")
         assert (folder / "a").read_text() == "2"
     assert (folder / "a").read_text() == "1"

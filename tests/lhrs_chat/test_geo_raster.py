@@ -331,7 +331,7 @@ def test_a_dense_read_goes_piece_by_piece(tmp_path: Path, monkeypatch: pytest.Mo
 def test_one_bit_pictures_are_black_and_white(tmp_path: Path) -> None:
     drawn = np.zeros((40, 60), dtype=bool)
     drawn[10:20, 10:30] = True
-    PilImage.fromarray(drawn).save(tmp_path / "drawn.png")
+    PIL.Image.fromarray(drawn).save(tmp_path / "drawn.png")
     with Raster.open(tmp_path / "drawn.png") as raster:
         assert "one-bit" in raster.composite
         np.testing.assert_array_equal(raster.rgb()[..., 0], drawn * 255)

@@ -222,4 +222,4 @@ def test_memory_that_is_not_enough_says_what_to_do(tiny_model, mixed, tmp_path, 
 
 
 def test_objectives_are_found_by_their_files():
-    assert OBJECTIVES.names() == ["chat", "plain", "text", "words"]
+    assert OBJECTIVES.names() == ["chat", "clip", "grpo", "plain", "reward", "text", "words"]

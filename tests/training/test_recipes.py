@@ -63,11 +63,13 @@ def test_every_recipe_is_of_a_system_and_follows_the_stage_before():
     assert set(PUBLISHED) < set(names)
     recipes = {recipe.out: recipe for name in names for recipe in curriculum.load(name, [])}
     systems = {path.stem for path in systems_folder.glob("*.yaml")} | set(preset_names())
-    assert {"skyeyegpt", "geochat", "lhrs-nano"} <= {recipe.preset for recipe in recipes.values()} <= systems
+    foreign = {""}  # a CLIP, or a model of transformers
+    named = {recipe.preset for recipe in recipes.values()}
+    assert {"skyeyegpt", "geochat", "lhrs-nano"} <= named <= systems | foreign
     for recipe in recipes.values():
         assert recipe.start is None or recipe.start in recipes
         assert recipe.start is None or recipes[recipe.start].preset == recipe.preset
-        assert load_system(recipe.preset).name == recipe.preset
+        assert recipe.preset in foreign or load_system(recipe.preset).name == recipe.preset
 
 
 def test_geochat_and_skyeyegpt_are_as_published():

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image as PilImage
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from lhrs_chat import samples
 from lhrs_chat.errors import DataError
 from lhrs_chat.models.scorers import Judged
+from lhrs_chat.models.scorers.shipped import HEAD_FILE
 from lhrs_chat.models.scorers.vlm import VlmScorer
 from lhrs_chat.schema import Sample
 from tests import tiny
@@ -161,7 +163,7 @@ def test_score_nano_learns_and_becomes_a_folder(data, tmp_path, tiny_parts):
     evaluations = [entry for entry in logged if "eval_loss" in entry]
     assert evaluations[-1]["eval_pair_accuracy"] == 1.0
     assert {"eval_pair_margin", "eval_pair_ties", "eval_pair_accuracy_verbose"} <= evaluations[-1].keys()
-    assert (tmp_path / "run" / reward.HEAD_FILE).is_file()
+    assert (tmp_path / "run" / HEAD_FILE).is_file()
 
 
 def test_stages_take_over_what_was_learned(data, text_data, tmp_path, tiny_model):
@@ -185,7 +187,7 @@ def test_stages_take_over_what_was_learned(data, text_data, tmp_path, tiny_model
     for recipe in recipes:
         losses = [entry["loss"] for entry in read_journal(loop.run(recipe)) if "loss" in entry]
         assert len(losses) == STEPS and all(map(math.isfinite, losses))
-    heads = [reward.load_file(recipe.out / reward.HEAD_FILE)["weight"] for recipe in recipes]
+    heads = [load_file(recipe.out / HEAD_FILE)["weight"] for recipe in recipes]
     assert not torch.equal(heads[0], heads[1])
     folder = export_model(recipes[-1].out, tmp_path / "model")
     scorer = VlmScorer.open(folder, "tiny")

@@ -23,10 +23,12 @@ class Objective:
         label: says which tokens of a row are learned, given the processor of the model, the ids that end an answer and
             the data part of the recipe;
             None where no tokens are.
+        run: does all of a stage and returns its steps, where it is not learned by our own loop.
     """
 
     begin: Callable[[Recipe], Stage]
     label: MakeLabel | None = None
+    run: Callable[[Recipe], int] | None = None
 
 
 OBJECTIVES = Folder(__name__, "OBJECTIVE", Objective)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from lhrs_chat.errors import DataError
-from lhrs_chat.models.backends.transformers import TransformersBackend, begins
+from lhrs_chat.models.backends.transformers import TransformersBackend, begins, image_token_of
 
 from ..conversations import RowPack, pad_labels
 from ..foreign import adapter_names, open_foreign, write_adapter
@@ -23,7 +23,7 @@ from ..order import step_rows
 from ..pictures import opened as picture
 from ..recipe import Recipe
 from ..rows import data_hashes, tokenised
-from ..stage import TOLD, Said, Stage, Told, numbered
+from ..stage import TOLD, Said, Stage, Told
 from ..turns import Writer
 from ._language import LONGEST_ANSWER, layer_width, step_flops
 from ._rows import ordered, spread
@@ -65,7 +65,9 @@ def begin(recipe: Recipe) -> Stage:
     rates = choose(objective, recipe.optim.lr, adapter_names(objective))
     part = recipe.data
     if part.pack_tokens or part.cache_features:
-        log.info("packs and kept features are for models of our own: here rows are padded to the longest of their batch")
+        log.info(
+            "packs and kept features are for models of our own: here rows are padded to the longest of their batch"
+        )
         part = dataclasses.replace(part, pack_tokens=0, cache_features=False)
     hashes = data_hashes(part.folder)
     writer = Writer(backend, part.task_tags)
@@ -73,7 +75,8 @@ def begin(recipe: Recipe) -> Stage:
     longest = base.config.get_text_config().max_position_embeddings
     rows = ordered(read("train"), part, longest, step_rows(recipe.optim), recipe.seed)
     held_out = [RowPack((row,)) for row in spread(read("val"), part.eval_rows)] if recipe.eval_steps else []
-    sources, numbers = numbered(row.source for pack in (*rows, *held_out) for row in pack.rows)
+    sources = tuple(sorted({row.source for pack in (*rows, *held_out) for row in pack.rows}))
+    numbers = {source: number for number, source in enumerate(sources)}
     return Stage(
         objective,
         rows,
@@ -83,8 +86,8 @@ def begin(recipe: Recipe) -> Stage:
         partial(write_adapter, backend),
         rates,
         visual=objective.pictures,
-        flops_per_token=step_flops(base.get_decoder(), base.get_output_embeddings().weight),
-        width=layer_width(base.config),
+        flops_per_token=step_flops(base),
+        width=layer_width(base),
         answer=partial(_answer, backend),
         data=hashes,
     )
@@ -137,22 +140,20 @@ def _answer(backend: TransformersBackend, pack: RowPack) -> Said:
     """Ask the first question of a row."""
     row, processor, model = pack.rows[0], backend.processor, backend.model
     asked = row.tokens.text[: row.tokens.asked]
-    shown = row.files[: asked.count(image_sign(processor))]
+    shown = row.files[: asked.count(image_token_of(processor))]
     inputs = _inputs(processor, [asked], [shown])
     moved = {
         name: value.to(model.device, model.dtype if value.is_floating_point() else None)
         for name, value in inputs.items()
     }
     speaker: Any = model
-    config = backend.greedy(LONGEST_ANSWER)
-    written = speaker.generate(**moved, generation_config=config)[0, inputs["input_ids"].shape[1] :]
     words = processor.tokenizer
-    ids, learned = row.tokens.ids, row.tokens.learned
-    start = int(learned.argmax())
-    stop = start + int((~learned[start:]).argmax()) if not learned[start:].all() else len(ids)
+    written = speaker.generate(
+        **moved, max_new_tokens=LONGEST_ANSWER, do_sample=False, pad_token_id=words.pad_token_id
+    )[0, inputs["input_ids"].shape[1] :]
     return Said(
         row.id,
         asked,
         words.decode(written, skip_special_tokens=True).strip(),
-        words.decode(ids[start:stop].tolist(), skip_special_tokens=True).strip(),
+        words.decode(row.tokens.ids[row.tokens.answer].tolist(), skip_special_tokens=True).strip(),
     )

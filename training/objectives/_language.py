@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedModel
 
 from lhrs_chat.errors import ConfigError
 from lhrs_chat.models.processing import LhrsProcessor
@@ -22,24 +21,21 @@ from ._next_token import TextObjective
 LONGEST_ANSWER = 64
 
 
-def set_up(
-    recipe: Recipe, model: LhrsForConditionalGeneration, *, cached: bool
-) -> tuple[TextObjective, dict[str, float]]:
-    """Make the objective and choose what it trains, before rows are read and features computed.
+def set_up(recipe: Recipe, objective: TextObjective, *, cached: bool) -> dict[str, float]:
+    """Choose what an objective trains, and how fast, before rows are read and features computed.
 
     Raises:
         ConfigError: a pattern fits nothing, or the encoder is to be trained on what it gave before.
     """
-    model.requires_grad_(False)
-    objective = TextObjective(model)
+    objective.requires_grad_(False)
     rates = choose(objective, recipe.optim.lr)
-    if cached and any(tensor.requires_grad for tensor in model.encoder.parameters()):
+    if cached and any(tensor.requires_grad for tensor in objective.model.encoder.parameters()):
         raise ConfigError(
             "features are kept of a frozen encoder only",
             found=f"a learning rate for the encoder, objective {recipe.objective}",
-            allowed="the objectives plain and chat with cache_features: false",
+            allowed="data.cache_features: false, where the objective is not text",
         )
-    return objective, rates
+    return rates
 
 
 def maker(recipe: Recipe, processor: LhrsProcessor, ends: frozenset[int]) -> str:
@@ -47,21 +43,22 @@ def maker(recipe: Recipe, processor: LhrsProcessor, ends: frozenset[int]) -> str
     return f"{recipe.objective} {fingerprint(processor)} {sorted(ends)}"
 
 
-def step_flops(text: nn.Module, head: torch.Tensor) -> float:
+def step_flops(model: PreTrainedModel) -> float:
     """Return what one training step computes for each token: 2 for each weight on the way there, 2 on the way back.
 
     And 2 for each weight that is trained (Chowdhery et al., 2022, appendix B, without its term for attention). The head
     counts as passed by every token, though only learned ones pass it; the encoder does not count.
     """
+    text, head = model.get_decoder(), model.get_output_embeddings().weight
     weights = [tensor for name, tensor in text.named_parameters() if tensor.dim() == 2 and "embed" not in name]
     everything = sum(tensor.numel() for tensor in weights if tensor is not head)
     trained = sum(tensor.numel() for tensor in weights if tensor.requires_grad)
     return float(4 * everything + 2 * trained)
 
 
-def layer_width(config: PreTrainedConfig) -> int:
+def layer_width(model: PreTrainedModel) -> int:
     """Return the numbers of a token that all layers of the language model pass on: layers times width."""
-    text = config.get_text_config()
+    text = model.config.get_text_config()
     return int(text.hidden_size) * int(text.num_hidden_layers)
 
 
@@ -81,9 +78,7 @@ def asking(
     """
 
     def ask(row: Row) -> Said:
-        learned = row.tokens.learned
-        start = int(learned.argmax())
-        stop = start + int((~learned[start:]).argmax()) if not learned[start:].all() else len(row)
+        start = row.tokens.answer.start
         ids = torch.from_numpy(row.tokens.ids[None, :start].astype("int64")).to(model.device)
         speaker: Any = model
         written: torch.Tensor = speaker.generate(
@@ -101,7 +96,7 @@ def asking(
             row.id,
             decode(words),
             decode(written[0, start:], skip_special_tokens=True).strip(),
-            decode(row.tokens.ids[start:stop].tolist(), skip_special_tokens=True).strip(),
+            decode(row.tokens.ids[row.tokens.answer].tolist(), skip_special_tokens=True).strip(),
         )
 
     return ask

@@ -39,6 +39,7 @@ class TextObjective(nn.Module):
         position_ids: torch.Tensor | None = None,
         levels: Sequence[torch.Tensor] | None = None,
         pixel_values: torch.Tensor | None = None,
+        unseen: bool = False,
     ) -> torch.Tensor:
         """Return the loss of each token that is learned, (items,), row by row.
 
@@ -50,11 +51,13 @@ class TextObjective(nn.Module):
             position_ids: (B, T); left out, tokens are counted from the left.
             levels: (N, P, D) each, what the encoder sees, instead of pixels.
             pixel_values: (N, C, H, W), normalised, in the order of their tokens; without either, a batch of text.
+            unseen: no token shows the pictures; they pass for the sake of processes that share the model, and every
+                part of it has to be passed in all of them at once.
 
         Raises:
             DataError: the pictures do not match their tokens.
         """
-        hidden = self.states(input_ids, attention_mask, position_ids, levels, pixel_values)
+        hidden = self.states(input_ids, attention_mask, position_ids, levels, pixel_values, unseen)
         learned = labels[:, 1:] != IGNORED
         logits = without_adapter(self.model).lm_head(hidden[:, :-1][learned])
         return functional.cross_entropy(logits.float(), labels[:, 1:][learned], reduction="none")
@@ -66,12 +69,17 @@ class TextObjective(nn.Module):
         position_ids: torch.Tensor | None,
         levels: Sequence[torch.Tensor] | None,
         pixel_values: torch.Tensor | None,
+        unseen: bool = False,
     ) -> torch.Tensor:
         """Return the last hidden states, (B, T, D); see `forward`."""
         model = self.model
         if levels is None and pixel_values is not None:
             levels = model.encoder(pixel_values)
-        embedded = model.splice(input_ids, None if levels is None else model.bridge(levels))
+        visual = None if levels is None else model.bridge(levels)
+        if visual is not None and unseen:
+            embedded = model.splice(input_ids, None) + 0 * visual.sum()
+        else:
+            embedded = model.splice(input_ids, visual)
         states: torch.Tensor = (
             without_adapter(model)
             .model(inputs_embeds=embedded, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 from lhrs_chat.errors import ConfigError, DataError
+from lhrs_chat.models.vlm import LhrsForConditionalGeneration
 
 from .. import start
 from ..attention import prepare_layers
@@ -22,8 +23,10 @@ from ..recipe import DataPart, Recipe
 from ..rows import MakeLabel, Row, data_hashes, tokenised
 from ..stage import TOLD, Stage, Told
 from ._language import asking, layer_width, maker, set_up, step_flops
+from ._next_token import TextObjective
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def ordered(rows: Sequence[Row], part: DataPart, longest: int, together: int, seed: int) -> list[RowPack]:
@@ -72,13 +75,14 @@ def begin(recipe: Recipe, make_label: MakeLabel) -> Stage:
     """Read the rows and set up the stage."""
     model, processor = start.prepare(recipe)
     part, ends = recipe.data, start.end_ids(model, processor)
-    objective, rates = set_up(recipe, model, cached=part.cache_features)
+    objective = TextObjective(model)
+    rates = set_up(recipe, objective, cached=part.cache_features)
     hashes = data_hashes(part.folder)
     label = make_label(processor, ends, part)
     read = partial(tokenised, part, label=label, maker=maker(recipe, processor, ends), hashes=hashes)
     longest = model.config.text_config.max_position_embeddings
     rows = ordered(read("train"), part, longest, step_rows(recipe.optim), recipe.seed)
-    held_out = [RowPack((row,)) for row in _spread(read("val"), part.eval_rows)] if recipe.eval_steps else []
+    held_out = [RowPack((row,)) for row in spread(read("val"), part.eval_rows)] if recipe.eval_steps else []
     store = None
     if part.cache_features:
         shown = (file for pack in (*rows, *held_out) for row in pack.rows for file in row.files)
@@ -87,9 +91,11 @@ def begin(recipe: Recipe, make_label: MakeLabel) -> Stage:
     sources = tuple(sorted({row.source for pack in (*rows, *held_out) for row in pack.rows}))
     numbers = {source: number for number, source in enumerate(sources)}
 
+    blank = _blank(model, cached=store is not None) if recipe.sharding else {}
+
     def seen(files: Sequence[str]) -> dict[str, Any]:
         if not files:
-            return {}
+            return blank
         if store is not None:
             return {"levels": store.get(files)}
         return {"pixel_values": pixels_of(processor.image_processor, files)}
@@ -112,9 +118,9 @@ def begin(recipe: Recipe, make_label: MakeLabel) -> Stage:
         return {**made, **seen([file for row in inside for file in row.files]), TOLD: told}
 
     def visual(row: Row) -> torch.Tensor | None:
-        shown = seen(row.files)
-        if not shown:
+        if not row.files:
             return None
+        shown = seen(row.files)
         levels = shown["levels"] if store is not None else model.encoder(shown["pixel_values"].to(model.device))
         tokens: torch.Tensor = model.bridge([level.to(model.device) for level in levels])
         return tokens
@@ -129,14 +135,23 @@ def begin(recipe: Recipe, make_label: MakeLabel) -> Stage:
         lambda out: start.write_trained(model, out, recipe.start),
         rates,
         visual=model.bridge,
-        flops_per_token=step_flops(model.language_model, model.get_output_embeddings().weight),
-        width=layer_width(model.config),
+        flops_per_token=step_flops(model),
+        width=layer_width(model),
         answer=lambda pack: ask(pack.rows[0]),
         data=hashes,
     )
 
 
-def _spread(rows: Sequence[Row], most: int) -> list[Row]:
+def _blank(model: LhrsForConditionalGeneration, *, cached: bool) -> dict[str, Any]:
+    """Return an empty picture for a batch of text, where processes share the model."""
+    size_px, encoder = model.config.image_size_px, model.encoder
+    if not cached:
+        return {"pixel_values": torch.zeros(1, 3, size_px, size_px), "unseen": True}
+    grids = zip(encoder.grids(size_px), encoder.widths, strict=True)
+    return {"levels": tuple(torch.zeros(1, rows * columns, width) for (rows, columns), width in grids), "unseen": True}
+
+
+def spread(rows: Sequence[T], most: int) -> list[T]:
     """Return at most so many rows, from all over."""
     step = max(1, -(-len(rows) // most)) if most > 0 else len(rows) + 1
     return list(rows[::step])

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 
 from lhrs_chat.models.processing import LhrsProcessor
-from lhrs_chat.schema import Message, Part, Sample
+from lhrs_chat.schema import Sample
 
-from ..boxes import check_answers, spoken
+from ..boxes import check_answers, spoken, tagged
+from ..foreign import is_foreign
 from ..labels import Labelled, label_chat
-from ..recipe import DataPart
+from ..recipe import DataPart, Recipe
 from ..rows import Label
-from . import Objective, _rows
+from ..stage import Stage
+from . import Objective, _foreign_rows, _rows
 
 
 def chat(processor: LhrsProcessor, ends: Collection[int], part: DataPart) -> Label:
@@ -20,21 +21,16 @@ def chat(processor: LhrsProcessor, ends: Collection[int], part: DataPart) -> Lab
 
     def label(sample: Sample) -> Labelled:
         turns = spoken(sample, processor.dialect, processor.image_processor.placement)
-        if sample.task in part.task_tags:
-            turns = tuple(_tagged(turn, part.task_tags[sample.task]) for turn in turns)
+        turns = tagged(turns, part.task_tags.get(sample.task))
         check_answers(turns, processor.dialect)
         return label_chat(processor, turns, ends)
 
     return label
 
 
-def _tagged(turn: Message, tag: str) -> Message:
-    """Put a tag before the words of a question, behind its pictures."""
-    if turn.role != "user":
-        return turn
-    pictures = tuple(part for part in turn.content if part.type == "image")
-    words = tuple(part for part in turn.content if part.type != "image")
-    return Message(turn.role, (*pictures, Part("text", text=f"{tag} "), *words))
+def begin(recipe: Recipe) -> Stage:
+    """Set up the stage: with our own kind of model, or with any other of transformers through its own processor."""
+    return _foreign_rows.begin(recipe) if is_foreign(recipe) else _rows.begin(recipe, chat)
 
 
-OBJECTIVE = Objective(partial(_rows.begin, make_label=chat), chat)
+OBJECTIVE = Objective(begin, chat)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lhrs_chat import samples
 from lhrs_chat.errors import DataError
 from lhrs_chat.models.processing import LhrsProcessor
-from lhrs_chat.models.scorer import HEAD, ScoreModel, with_head
-from lhrs_chat.models.scorers.layouts import prompt_of
+from lhrs_chat.models.scorer import ScoreModel, with_head
+from lhrs_chat.models.scorers import Judged
+from lhrs_chat.models.scorers.layouts import LAYOUTS, TRAINED_WITH
 from lhrs_chat.models.scorers.ranking import order_losses
+from lhrs_chat.models.scorers.shipped import HEAD_FILE
 from lhrs_chat.models.strict import load_strictly
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
-from lhrs_chat.preferences import TASK, Preference
 from lhrs_chat.schema import Sample
 
 from .. import start
@@ -36,18 +35,21 @@ from ..boxes import spoken
 from ..features import features
 from ..labels import IGNORED
 from ..order import by_length, plan, step_rows
-from ..packing import COMPILED_LENGTHS, Branch, Pack, collate
+from ..packing import Branch, Pack, collate
 from ..pictures import pixels_of
-from ..recipe import DataPart, Recipe
+from ..preferences import TASK, PairTally, error_of, of_split, rejected
+from ..recipe import Recipe
 from ..rows import data_hashes, files_of
 from ..stage import TOLD, Stage, Told
 from . import Objective
-from ._language import layer_width, set_up_of, step_flops
+from ._language import layer_width, set_up, step_flops
 from ._next_token import TextObjective
+from ._rows import spread
+from .text import COMPILED_LENGTHS
 
 log = logging.getLogger(__name__)
 
-HEAD_FILE = f"{HEAD}.safetensors"
+_BLANK = np.zeros((1, 1, 3), np.uint8)  # stands for a picture where only its token is written
 _FIRST = 0.01  # spread of the weights that a new head begins with
 """Not 0, or nothing would be learned of the parts below it in the first step."""
 
@@ -77,12 +79,18 @@ class Ranked:
 
 
 class RewardObjective(TextObjective):
-    """Loss of the order of texts (Plackett, 1975; Luce, 1959); the head computes in float32."""
+    """Loss of the order of texts (Plackett, 1975; Luce, 1959); the head computes in float32.
 
-    def __init__(self, model: ScoreModel) -> None:
+    Args:
+        model: what is trained.
+        tally: counts the pairs that pass in evaluation mode.
+    """
+
+    def __init__(self, model: ScoreModel, tally: PairTally) -> None:
         whole: Any = model.model
         super().__init__(whole)
         self.score = model.score
+        self.tally = tally
 
     def scores(
         self,
@@ -100,14 +108,17 @@ class RewardObjective(TextObjective):
             scored: torch.Tensor = self.score(read.float())[:, 0]
         return scored
 
-    def forward(self, sizes: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    def forward(self, sizes: torch.Tensor, errors: torch.Tensor, **inputs: Any) -> torch.Tensor:  # type: ignore[override]
         """Return the loss of each row, (rows,).
 
         Args:
             sizes: (rows,), texts of each row; they lie behind one another.
+            errors: (rows,), numbers of what is wrong with the worse ones.
             inputs: see `scores`.
         """
         scores = self.scores(**inputs)
+        if not self.training:
+            self.tally.add(scores, sizes, errors)
         ends = sizes.cumsum(0)
         losses = scores.new_zeros(len(sizes))
         for size in sizes.unique().tolist():
@@ -119,21 +130,25 @@ class RewardObjective(TextObjective):
 
 def texts(sample: Sample, processor: LhrsProcessor) -> list[list[int]]:
     """Return the tokens of every text of a row, the best one first, as a score model reads them."""
-    preference = Preference.of(sample)
-    turns = spoken(sample, processor)
-    said = [turn.text for turn in turns if turn.role != "system"]
-    earlier = tuple(zip(said[:-2:2], said[1:-2:2], strict=True))
-    return [
-        processor.encode(prompt_of(processor, said[-2], answer, len(sample.images), earlier))
-        for answer in (said[-1], *preference.rejected)
+    said = [
+        turn.text.strip()
+        for turn in spoken(sample, processor.dialect, processor.image_processor.placement)
+        if turn.role != "system"
     ]
+    earlier = tuple(zip(said[:-2:2], said[1:-2:2], strict=True))
+    shown = (_BLANK,) * len(sample.images)
+    written = (
+        processor.apply_chat_template(LAYOUTS[TRAINED_WITH].turns(Judged(answer, said[-2], shown, earlier)))
+        for answer in (said[-1], *rejected(sample))
+    )
+    return [processor.encode(prompt) for prompt in written]
 
 
 def ranked(rows: Iterable[Sample], processor: LhrsProcessor, together: int) -> list[Ranked]:
     """Put the texts of the same pictures together, those of at most `together` rows.
 
     Raises:
-        DataError: a row has no worse text.
+        DataError: a row has no worse text, or a text begins unlike the others of its row.
     """
     groups: dict[tuple[tuple[str, ...], tuple[int, ...]], list[tuple[Sample, list[list[int]]]]] = defaultdict(list)
     for row in rows:
@@ -145,16 +160,14 @@ def ranked(rows: Iterable[Sample], processor: LhrsProcessor, together: int) -> l
     for (files, prefix), members in groups.items():
         for first in range(0, len(members), together):
             some = members[first : first + together]
-            branches = [
-                Branch(tuple(ids[:-1]), (ids[-1],), row.source, row.id) for row, made in some for ids in made
-            ]
+            branches = [Branch(tuple(ids[:-1]), (ids[-1],), row.source, row.id) for row, made in some for ids in made]
             found.append(
                 Ranked(
                     files,
                     some[0][0].source,
                     Pack(files[0] if files else "", prefix, tuple(branches)),
                     tuple(row.id for row, _ in some),
-                    tuple(Preference.of(row).error for row, _ in some),
+                    tuple(error_of(row) for row, _ in some),
                     tuple(len(made) for _, made in some),
                 )
             )
@@ -163,7 +176,7 @@ def ranked(rows: Iterable[Sample], processor: LhrsProcessor, together: int) -> l
 
 def put_head(model: LhrsForConditionalGeneration, folder: Path | None) -> ScoreModel:
     """Make a score model of a model: with the head of an earlier stage, where there is one, or with a new one."""
-    made = with_head(model)
+    made = with_head(model, layout=TRAINED_WITH)
     file = folder / HEAD_FILE if folder is not None else None
     if file is not None and file.is_file():
         load_strictly(made.score, load_file(file), str(file))
@@ -180,17 +193,17 @@ def _write(model: LhrsForConditionalGeneration, head: nn.Module, recipe: Recipe,
 def begin(recipe: Recipe) -> Stage:
     """Read the pairs and set up the stage."""
     model, processor = start.prepare(recipe)
-    objective = RewardObjective(put_head(model, recipe.start))
     part = recipe.data
-    rates = set_up_of(objective, recipe, cached=part.cache_features)
-    rows = _ordered(list(_read(recipe, processor, "train")), part, recipe)
-    held_out = _spread(list(_read(recipe, processor, "val")), part.eval_rows) if recipe.eval_steps else []
+    rows = _ordered(_read(recipe, processor, "train"), recipe)
+    held_out = spread(_read(recipe, processor, "val"), part.eval_rows) if recipe.eval_steps else []
+    kinds = tuple(sorted({kind for one in (*rows, *held_out) for kind in one.errors}))
+    numbers = {kind: number for number, kind in enumerate(kinds)}
+    objective = RewardObjective(put_head(model, recipe.start), PairTally(kinds))
+    rates = set_up(recipe, objective, cached=part.cache_features)
     store = None
     if part.cache_features:
         store = features(recipe, model, processor, (file for one in (*rows, *held_out) for file in one.files))
     prepare_layers(model, recipe)
-    kinds = tuple(sorted({kind for one in (*rows, *held_out) for kind in one.errors}))
-    numbers = {kind: number for number, kind in enumerate(kinds)}
 
     def seen(files: Sequence[str]) -> dict[str, Any]:
         if not files:
@@ -202,15 +215,17 @@ def begin(recipe: Recipe) -> Stage:
     def batch(drawn: Sequence[Ranked]) -> dict[str, Any]:
         multiple = COMPILED_LENGTHS if recipe.optim.compile else 1
         made = collate([one.pack for one in drawn], processor.tokenizer.pad_token_id, multiple)
+        errors = torch.tensor([numbers[kind] for one in drawn for kind in one.errors])
         told = Told(
             tuple(name for one in drawn for name in one.ids),
-            torch.tensor([numbers[kind] for one in drawn for kind in one.errors]),
+            errors,
             sum(map(len, drawn)),
             made.input_ids.numel(),
             sum(len(one.sizes) for one in drawn),
         )
         sizes = torch.tensor([size for one in drawn for size in one.sizes])
-        return {**seen([file for one in drawn for file in one.files]), **vars(made), "sizes": sizes, TOLD: told}
+        shown = seen([file for one in drawn for file in one.files])
+        return {**shown, **vars(made), "sizes": sizes, "errors": errors, TOLD: told}
 
     return Stage(
         objective,
@@ -223,6 +238,33 @@ def begin(recipe: Recipe) -> Stage:
         visual=model.bridge if any(one.files for one in rows) else None,
         flops_per_token=step_flops(model),
         width=layer_width(model),
-        measure=partial(_measured, objective),
+        measure=objective.tally.read,
         data=data_hashes(part.folder),
     )
+
+
+def _read(recipe: Recipe, processor: LhrsProcessor, split: str) -> list[Ranked]:
+    rows = of_split(recipe.data.folder, split)
+    return ranked((row for row in rows if recipe.data.share(row.source)), processor, recipe.data.questions_per_image)
+
+
+def _ordered(groups: Sequence[Ranked], recipe: Recipe) -> list[Ranked]:
+    """Put the groups in the order of a whole run.
+
+    Raises:
+        DataError: there is none, or one is longer than the language model can read.
+    """
+    part, rng = recipe.data, np.random.default_rng(recipe.seed)
+    drawn = [one for _ in range(part.passes) for one in plan(groups, part, rng)]
+    if not drawn:
+        raise DataError(
+            "there is nothing to learn from",
+            found=f"no row of the task {TASK} and the split train in {part.folder}",
+            next_step="python -m data_prep build preferences FACTS --out DIR makes some",
+        )
+    texts_in = sum(sum(one.sizes) for one in drawn)
+    log.info("%d groups of texts, %d texts, %.0f tokens a text", len(drawn), texts_in, sum(map(len, drawn)) / texts_in)
+    return by_length(drawn, step_rows(recipe.optim), rng)
+
+
+OBJECTIVE = Objective(begin)

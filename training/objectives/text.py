@@ -28,6 +28,7 @@ from ..rows import Label, Row, data_hashes, file_of, tokenised
 from ..stage import TOLD, Stage, Told
 from . import Objective
 from ._language import asking, layer_width, maker, set_up, step_flops
+from ._next_token import TextObjective
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,8 @@ def packs(rows: Sequence[Row], part: DataPart, image_id: int, together: int, see
 def begin(recipe: Recipe) -> Stage:
     """Read the rows, compute what the encoder sees of their pictures and set up the stage."""
     model, processor = start.prepare(recipe)
-    objective, rates = set_up(recipe, model, cached=True)
+    objective = TextObjective(model)
+    rates = set_up(recipe, objective, cached=True)
     part, ends = recipe.data, start.end_ids(model, processor)
     hashes = data_hashes(part.folder)
     label = question(processor, ends, part)
@@ -147,8 +149,8 @@ def begin(recipe: Recipe) -> Stage:
         lambda out: start.write_trained(model, out, recipe.start),
         rates,
         visual=model.bridge,
-        flops_per_token=step_flops(model.language_model, model.get_output_embeddings().weight),
-        width=layer_width(model.config),
+        flops_per_token=step_flops(model),
+        width=layer_width(model),
         answer=lambda one: ask(questions[one.file]),
         data=hashes,
     )

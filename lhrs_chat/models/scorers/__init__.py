@@ -49,7 +49,7 @@ class Scorer(Protocol):
 
 
 def open_scorer(model: str, *, dtype: str = "auto", layout: str | None = None) -> Scorer:
-    """Open a score model, or a CLIP: a local folder or a hub id.
+    """Open a score model, or a CLIP: one that ships with this package, a local folder or a hub id.
 
     Args:
         model: which one.
@@ -60,10 +60,13 @@ def open_scorer(model: str, *, dtype: str = "auto", layout: str | None = None) -
         LhrsError: there is no such model, it is no score model, or its weights do not fit.
     """
     from lhrs_chat.models.scorer import is_score_model
+    from lhrs_chat.models.scorers import shipped
     from lhrs_chat.models.scorers.clip import ClipScorer, is_clip
     from lhrs_chat.models.scorers.vlm import VlmScorer
     from lhrs_chat.models.weights import Precision, locate
 
+    if model in shipped.names():
+        return VlmScorer.open(shipped.assemble(model), model, Precision(dtype), layout)
     place = Path(model).expanduser()
     if is_clip(place):
         return ClipScorer.open(place, model)

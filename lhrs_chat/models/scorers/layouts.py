@@ -19,6 +19,8 @@ import numpy as np
 from lhrs_chat.models.scorers import Judged
 
 Turns = list[dict[str, Any]]
+TRAINED_WITH = "answer"
+"""The layout of the score models that are trained here."""
 
 
 @dataclass(frozen=True)

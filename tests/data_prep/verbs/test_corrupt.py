@@ -74,10 +74,16 @@ def test_the_share_decides_only_what_is_false(made: Path, tmp_path: Path) -> Non
 
 def test_select_makes_the_arm_of_a_perfect_score(made: Path, tmp_path: Path) -> None:
     corrupt([made], tmp_path / "out", 0.5, split="train")
-    report = select(tmp_path / "out", {"top": str(tmp_path / "out" / "truth.parquet")}, tmp_path / "arms", 0.3)
+    truth = {"top": str(tmp_path / "out" / "truth.parquet")}
+    report = select(tmp_path / "out", truth, tmp_path / "arms", 0.3, tell="error")
     kept = list(samples.read(tmp_path / "arms" / "top"))
     assert len(kept) == 60 and not any("error" in row.meta for row in kept)
     assert "| top | 60 | 1 | 60 |" in report
+    errors = [row.meta.get("error", "-") for row in samples.read(tmp_path / "out")]
+    true, false = errors.count("-"), errors.count("wrong_count")
+    assert "| error | rows | top | random |" in report
+    assert f"\n| - | {true} | 60 ({60 / true:.0%}) | " in report
+    assert f"\n| wrong_count | {false} | 0 (0%) | " in report
 
 
 def test_what_is_no_pair_is_refused(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
