@@ -58,10 +58,7 @@ bench: $(READY)  ## speed against peers, as ratios
 
 nano: $(READY)  ## make lhrs-nano again from the data that is there, and measure it
 	$(BIN)/python -m data_prep nano --out runs/nano/data
-	$(BIN)/python -m training nano_align
-	$(BIN)/python -m training nano_instruct
-	$(BIN)/python -m training nano_place
-	$(BIN)/python -m training nano_settle
+	$(BIN)/python -m training nano
 	$(BIN)/python -m training.export runs/nano/settle
 	$(BIN)/python -m data_prep probe --data runs/nano/data --out runs/nano/probe
 	$(BIN)/python -m eval run nano_probe --data runs/nano/probe --model lhrs-nano --out runs/nano/eval
