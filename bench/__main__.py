@@ -72,6 +72,9 @@ def _scoring(asked: argparse.Namespace) -> list[Row]:
 
 
 def _train_step(asked: argparse.Namespace) -> list[Row]:
+    from lhrs_chat.models import torchvision_guard
+
+    torchvision_guard.install()  # before the part imports transformers
     from bench.train_step import measure
 
     return measure(asked.shapes)

@@ -38,7 +38,7 @@ def install() -> Literal["absent", "native", "declared"]:
         for library in sorted(Path(spec.origin).parent.glob("_C*.so")):
             torch.ops.load_library(str(library))
     except OSError as error:
-        log.info("torchvision's compiled part does not fit this torch, so its operators are missing: %s", error)
+        log.debug("torchvision's compiled part does not fit this torch, so its operators are missing: %s", error)
     missing = [
         schema
         for name, schema in _OPERATORS.items()
