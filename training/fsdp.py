@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
@@ -62,6 +62,7 @@ class Fsdp:
 
     def trained(self) -> dict[str, torch.Tensor]:
         """Gather the tensors that are trained, one after the other."""
+        self._share()
         kept: dict[str, torch.Tensor] = {}
         for name, tensor in trained_parameters(self.module).items():
             gathered = _gathered(tensor.detach())
@@ -71,6 +72,7 @@ class Fsdp:
 
     def put(self, file: Path) -> None:
         """Take what `trained` gave from a file; each process keeps its part."""
+        self._share()
         stored, own = fitting(file, self.module)
         with torch.no_grad():
             for name, tensor in own.items():
@@ -103,11 +105,18 @@ class Fsdp:
         try:
             yield True
         finally:
-            root.reshard()
+            self._share()
+
+    def _share(self) -> None:
+        """Give gathered weights back: layers that wait for a way back that an evaluation never goes still hold them."""
+        for part in self.module.modules():
+            if isinstance(part, FSDPModule):
+                part.reshard()
 
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Put whole tensors in the place of parts on the first process."""
+        self._share()
         parts = {
             (module, name): tensor
             for module in self.module.modules()
