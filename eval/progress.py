@@ -6,15 +6,13 @@ import logging
 import sys
 import time
 
+from lhrs_chat.progress import EVERY_ON_TERMINAL_S, EVERY_S, WIDTH, duration
+
 from .benchmarks import Benchmark
 from .conditions import Ask
 from .records import Record
 
 log = logging.getLogger(__name__)
-
-EVERY_S = 10.0
-EVERY_ON_TERMINAL_S = 0.2
-BAR = 24
 
 
 class Progress:
@@ -58,7 +56,7 @@ class Progress:
     def _show(self, now: float) -> None:
         rate = self._asked / max(now - self._start, 1e-9)
         text = f"{self._name} {self._condition}: {self._done} of {self._total}, {rate:.2f} answers/s, "
-        text += f"{_duration((self._total - self._done) / rate)} left"
+        text += f"{duration((self._total - self._done) / rate)} left"
         if self._scored:
             text += f", score so far {self._sum / self._scored:.3f}"
         if self._failed:
@@ -66,16 +64,7 @@ class Progress:
         if not self._terminal:
             log.info("%s", text)
             return
-        full = BAR * self._done // max(self._total, 1)
+        full = WIDTH * self._done // max(self._total, 1)
         end = "\n" if self._done == self._total else ""
-        sys.stderr.write(f"\r\x1b[K[{'#' * full}{'.' * (BAR - full)}] {text}{end}")
+        sys.stderr.write(f"\r\x1b[K[{'#' * full}{'.' * (WIDTH - full)}] {text}{end}")
         sys.stderr.flush()
-
-
-def _duration(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -47,4 +47,4 @@ def test_a_terminal_gets_a_bar(probe: Path, monkeypatch: pytest.MonkeyPatch, cap
     ("seconds", "words"), [(0.4, "0 s"), (59.4, "59 s"), (61, "1 min 01 s"), (3600, "1 h 00 min"), (7290, "2 h 01 min")]
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert progress._duration(seconds) == words
+    assert progress.duration(seconds) == words

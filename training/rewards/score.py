@@ -49,7 +49,7 @@ class Better:
             if score.value is None:
                 log.warning("%s: its own answer has no score, every other one is worth 0: %s", truth.id, score.reason)
             self._own[truth.id] = math.inf if score.value is None else score.value
-        return [self._worth(score.value, truth) for score, truth in zip(scores, wanted, strict=False)]
+        return [self._worth(score.value, truth) for score, truth in zip(scores[: len(rows)], wanted, strict=True)]
 
     def _worth(self, value: float | None, truth: Wanted) -> float:
         if value is None:
