@@ -43,8 +43,10 @@ class Look:
 
 def images(sample: Sample, roles: frozenset[str] | None = None) -> Iterator[tuple[str, Image]]:
     """Yield the images of a row with the words for them; those in other roles, and height rasters, are left out."""
-    given = sample.meta.get("image_roles") or ["optical"] * len(sample.images)
-    for number, (image, role) in enumerate(zip(sample.images, given, strict=False)):
+    given = [*sample.meta.get("image_roles", ())]
+    given += ["optical"] * (len(sample.images) - len(given))  # an image without a role is looked at too
+    for number, image in enumerate(sample.images):
+        role = given[number]
         if roles is None or (role in roles and image.sensor != "height"):
             yield ("the image" if len(sample.images) == 1 else f"image {number} ({role})"), image
 

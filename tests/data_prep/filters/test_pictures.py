@@ -81,6 +81,8 @@ def test_blank(tmp_path: Path) -> None:
     assert "is blank: its grey values differ by 0.0" in (judge("blank", row(path)) or "")
     assert judge("blank", row(path, image_roles=["landcover"])) is None
     assert judge("blank", row(path, sensor="height")) is None
+    good = save(tmp_path / "good.png", scene(0))
+    assert "is blank" in (judge("blank", row(good, path, image_roles=["optical"])) or ""), "a role was left out"
 
 
 def test_nodata(tmp_path: Path) -> None:
