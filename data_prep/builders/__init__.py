@@ -19,13 +19,13 @@ class Builder:
         needs: the facts a row must hold for it, in a few words.
         build: takes a row of facts and a generator seeded from the row's id; yields instruction rows that keep
             its images, licence, scene, split and footprint. A row without the facts needed yields nothing.
-        beside: `build` where the rows that are worked on together with a row are known too; None where a row is
-            all it takes.
+        beside: takes the rows that are worked on together and returns a `build` that knows them; None where a row
+            is all it takes.
     """
 
     needs: str
     build: Callable[[Sample, np.random.Generator], Iterator[Sample]]
-    beside: Callable[[Sample, Sequence[Sample], np.random.Generator], Iterator[Sample]] | None = None
+    beside: Callable[[Sequence[Sample]], Callable[[Sample, np.random.Generator], Iterator[Sample]]] | None = None
 
 
 BUILDERS: Folder[Builder] = Folder(__name__, "BUILDER", Builder)

@@ -8,20 +8,18 @@ from functools import partial
 
 import numpy as np
 
-from lhrs_chat.text import answers
-
 from . import _nouns
+from ._beside import COLOURS, NUMBERS, Beside, wrong_numbers
 from ._facts import Facts, pick
-from ._statements import Beside, Wrong, absent_in, other_numbers
+from ._statements import Wrong, absent_in
 
-_COLOURS = ("white", "black", "gray", "grey", "red", "green", "blue", "yellow", "brown", "orange")
 _NEAR = {
     "white": "gray", "black": "gray", "gray": "white", "grey": "white", "red": "orange", "green": "yellow",
     "blue": "green", "yellow": "orange", "brown": "red", "orange": "red",
 }  # fmt: skip
-_COLOUR = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<colour>{'|'.join(_COLOURS)})\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\b(two|three|four|five|six|seven|eight|nine|ten)(?= (?!sides?\b|parts?\b|rows?\b|lines?\b)\w)")
-_MOST_IN_WORDS = 12
+_COLOUR = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<colour>{'|'.join(COLOURS)})\b(?= (?P<word>\w+))?", re.IGNORECASE)
+_NUMBER = re.compile(rf"\b({'|'.join(NUMBERS)})(?= (?!sides?\b|parts?\b|rows?\b|lines?\b)(\w+))")
+_VALUES = {word: value for value, word in enumerate(NUMBERS, 2)}
 _OPPOSITE = {"left": "right", "right": "left", "upper": "lower", "lower": "upper"}
 _SIDE = re.compile(rf"\b({'|'.join(_OPPOSITE)})\b")
 
@@ -35,32 +33,37 @@ def errors(caption: str, facts: Facts, beside: Beside, rng: np.random.Generator)
         beside: what other pictures show.
         rng: draws what is put in.
     """
-    yield from _colours(caption, rng)
-    yield from _numbers(caption, rng)
+    yield from _colours(caption, beside, rng)
+    yield from _numbers(caption, beside, rng)
     sides = len(_SIDE.findall(caption))
     if sides:
         yield Wrong(_SIDE.sub(lambda match: _OPPOSITE[match[0]], caption), "wrong_relation", min(3, 1 + sides))
     yield from _things(caption, facts, beside, rng)
 
 
-def _colours(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
-    named = [match["colour"].lower() for match in _COLOUR.finditer(caption)]
-    if not named:
+def _colours(caption: str, beside: Beside, rng: np.random.Generator) -> Iterator[Wrong]:
+    """Recolour one thing, and everything that has a colour."""
+    words = {match["colour"].lower(): (match["word"] or "").lower() for match in _COLOUR.finditer(caption)}
+    named, change = {_spelt(colour) for colour in words}, {}
+    for colour, word in words.items():
+        others = [said for said in beside.named(word) if said in COLOURS]
+        new = pick(rng, others) if others else colour
+        if _spelt(new) not in named:
+            change[colour] = new
+    if not change:
         return
-    near = {name: _NEAR[name] for name in named}
-    far = {name: pick(rng, _unlike(name, named)) for name in dict.fromkeys(named)}
-    one = pick(rng, named)
-    for change, severity in (({one: near[one]}, 1), ({one: far[one]}, 2), (far, 3 if len(far) > 1 else 2)):
-        if not set(change.values()) & set(named):
-            yield Wrong(_COLOUR.sub(partial(_recoloured, change), caption), "wrong_colour", severity)
+    one = pick(rng, list(change))
+    yield Wrong(
+        _COLOUR.sub(partial(_recoloured, {one: change[one]}), caption),
+        "wrong_colour",
+        1 if _NEAR[one] == change[one] or _NEAR[change[one]] == one else 2,
+    )
+    if len(change) > 1:
+        yield Wrong(_COLOUR.sub(partial(_recoloured, change), caption), "wrong_colour", 3)
 
 
-def _unlike(colour: str, named: list[str]) -> list[str]:
-    """Colours that are neither near to one nor named as well."""
-    alike = {colour, _NEAR[colour], *named, *(name for name, near in _NEAR.items() if near == colour)}
-    if alike & {"gray", "grey"}:
-        alike |= {"gray", "grey"}
-    return [name for name in _COLOURS if name not in alike] or ["purple"]
+def _spelt(colour: str) -> str:
+    return "gray" if colour == "grey" else colour
 
 
 def _recoloured(change: Mapping[str, str], match: re.Match[str]) -> str:
@@ -76,18 +79,14 @@ def _named(article: str | None, old: str, new: str) -> str:
     return f"{right.capitalize() if article[0] == 'A' else right} {word}"
 
 
-def _numbers(caption: str, rng: np.random.Generator) -> Iterator[Wrong]:
+def _numbers(caption: str, beside: Beside, rng: np.random.Generator) -> Iterator[Wrong]:
     found = list(_NUMBER.finditer(caption))
     if not found:
         return
     match = found[int(rng.integers(len(found)))]
-    number = answers.number(match[0])
-    if number is None:
-        return
-    for other, severity in dict(other_numbers(round(number.value))).items():
-        if 2 <= other <= _MOST_IN_WORDS:
-            words = _nouns.counted(other, "x").split()[0]
-            yield Wrong(f"{caption[: match.start()]}{words}{caption[match.end() :]}", "wrong_count", severity)
+    others = [_VALUES[said] for said in beside.named(match[2].lower()) if said in _VALUES]
+    for other, severity in wrong_numbers(_VALUES[match[1]], others, rng):
+        yield Wrong(f"{caption[: match.start()]}{NUMBERS[other - 2]}{caption[match.end() :]}", "wrong_count", severity)
 
 
 def _things(caption: str, facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Wrong]:

@@ -63,6 +63,19 @@ class Facts:
             return image.array.shape[2], image.array.shape[1]
         return image.size_px
 
+    @cached_property
+    def highest_m(self) -> dict[str, int]:
+        """Height of the highest thing of a kind, in full metres, where those of all its boxes are known."""
+        metres = {number.label: number.value for number in self.sample.targets.numbers if number.unit == "m"}
+        of_boxes = {
+            name: [metres.get(f"height of box {index}") for index, _ in boxes] for name, boxes in self.boxes.items()
+        }
+        return {
+            name: round(max(known))
+            for name, heights in of_boxes.items()
+            if len(known := [height for height in heights if height is not None]) == len(heights)
+        }
+
     @property
     def complete(self) -> list[str]:
         """What the row tells all of."""

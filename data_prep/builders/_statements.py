@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from lhrs_chat.geo.frames import convert
-from lhrs_chat.schema import Box, Sample
+from lhrs_chat.schema import Box
 
 from . import _nouns, _phrases, _wordings
+from ._beside import MOST_COUNTED, Beside, wrong_numbers
 from ._facts import Facts, pick
 from ._regions import REGIONS, region_of
 
-MOST_COUNTED = 30
-_RATIOS = (1.3, 2.0, 4.0)  # wrong to true number, of the severities 1 to 3
 _MOSTLY, _LITTLE, _SEEN = 50.0, 20.0, 5.0  # per cent of the picture
 _CLEAR = 5.0  # per cent of the picture, by which the centre of a box keeps off the border of its ninth
 _APART = 20.0  # per cent of the picture between the centres of two things of which one is left of the other
 _LARGER = 1.3
+_LEAST_M = 2  # what rises less is not told of, and what differs by less is not false
 _AREAS = ("residential", "industrial", "commercial")
 _LARGEST = ("the largest {name} lies in the {region}", "the largest {name} is in the {region} of the picture")
 _SIDES = {"left": "right", "right": "left", "above": "below", "below": "above"}
@@ -52,37 +52,6 @@ class Statement:
     wrong: tuple[Wrong, ...] = ()
 
 
-@dataclass(frozen=True)
-class Beside:
-    """What other pictures of the same set show, each as often as it comes: what is put in wrongly is no rarity.
-
-    Args:
-        scenes: scene classes.
-        things: names of things and covers.
-        counts: how many there are, where that is known.
-    """
-
-    scenes: tuple[str, ...] = ()
-    things: tuple[str, ...] = ()
-    counts: tuple[int, ...] = (1, 2, 3, 4)
-
-    @staticmethod
-    def of(sample: Sample, rows: Sequence[Sample]) -> Beside:
-        """Look at the rows of the same source and split."""
-        near = [Facts(row) for row in rows if is_beside(sample, row)]
-        counts = tuple(count for facts in near for count in facts.counts.values() if 0 < count <= MOST_COUNTED)
-        return Beside(
-            tuple(label for facts in near for label in facts.sample.targets.labels[:1]),
-            tuple(name for facts in near for name in facts.present),
-            counts or Beside().counts,
-        )
-
-
-def is_beside(sample: Sample, row: Sample) -> bool:
-    """Whether a row is of another scene of the same source and split."""
-    return (row.source, row.split) == (sample.source, sample.split) and row.scene_id != sample.scene_id
-
-
 def absent_in(facts: Facts, beside: Beside) -> list[str]:
     """What is not there for sure, as often as other pictures show it; all that is not there where they show none."""
     absent = set(facts.absent)
@@ -97,7 +66,7 @@ def statements(facts: Facts, beside: Beside, rng: np.random.Generator) -> list[S
         *_covers(facts, beside, rng),
         *_places(facts, rng),
         *_relations(facts, rng),
-        *_heights(facts, rng),
+        *_heights(facts, beside, rng),
     ]
     return [found[i] for i in rng.permutation(len(found))]
 
@@ -105,7 +74,7 @@ def statements(facts: Facts, beside: Beside, rng: np.random.Generator) -> list[S
 def invented(facts: Facts, beside: Beside, rng: np.random.Generator) -> list[Statement]:
     """Say what is not there, as one says what is; at most three, in random order."""
     names = list(dict.fromkeys(pick(rng, absent) for absent in [absent_in(facts, beside)] * 6 if absent))
-    return [Statement(_shown(name, pick(rng, beside.counts), rng)) for name in names[:3]]
+    return [Statement(_shown(name, pick(rng, beside.counts(name)), rng)) for name in names[:3]]
 
 
 def setting(label: str) -> str:
@@ -115,15 +84,6 @@ def setting(label: str) -> str:
     if label == "parking":
         return "a parking lot"
     return label if label.endswith("s") and label != "grass" else _nouns.one(label)
-
-
-def other_numbers(number: int) -> Iterator[tuple[int, int]]:
-    """Yield wrong numbers, with their severities: larger and smaller ones by the same ratios."""
-    for severity, ratio in enumerate(_RATIOS, 1):
-        for wrong in (max(number + 1, round(number * ratio)), min(number - 1, round(number / ratio))):
-            apart = max(number, wrong) / max(1, min(number, wrong))
-            if wrong >= 1 and (severity == 1 or apart >= _RATIOS[severity - 1] * 0.8):
-                yield wrong, 1 + sum(apart > 1.25 * bound for bound in _RATIOS[:2])
 
 
 def _shown(name: str, count: int, rng: np.random.Generator) -> str:
@@ -147,7 +107,7 @@ def _counted(facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator
         wording = pick(rng, _phrases.CAPTION_OPENINGS)
         wrong = [
             Wrong(wording.format(things=_nouns.counted(other, name)), "wrong_count", severity)
-            for other, severity in dict(other_numbers(number)).items()
+            for other, severity in wrong_numbers(number, beside.counts(name), rng)
         ]
         swaps = [other for other in absent_in(facts, beside) if _nouns.is_counted(other)]
         wrong += [
@@ -228,19 +188,15 @@ def _relations(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
                             (Wrong(false, "wrong_relation", 3),))  # fmt: skip
 
 
-def _heights(facts: Facts, rng: np.random.Generator) -> Iterator[Statement]:
-    metres = {number.label: number.value for number in facts.sample.targets.numbers if number.unit == "m"}
-    for name, boxes in facts.boxes.items():
-        heights = [metres.get(f"height of box {index}") for index, _ in boxes]
-        known = [height for height in heights if height is not None]
-        if len(known) < len(heights) or round(max(known)) < 2:
+def _heights(facts: Facts, beside: Beside, rng: np.random.Generator) -> Iterator[Statement]:
+    for name, highest in facts.highest_m.items():
+        if highest < _LEAST_M:
             continue
-        highest = round(max(known))
         wording, asked = pick(rng, _HEIGHT), pick(rng, _HEIGHT_ASKED).format(name=name)
         wrong = tuple(
             Wrong(wording.format(name=name, metres=other), "wrong_height", severity)
-            for other, severity in dict(other_numbers(highest)).items()
-            if abs(other - highest) >= 2
+            for other, severity in wrong_numbers(highest, beside.heights_m(name), rng)
+            if abs(other - highest) >= _LEAST_M
         )
         yield Statement(wording.format(name=name, metres=highest), asked, wrong)
 

@@ -2,24 +2,26 @@
 
 A row has the task `preference`; its answer is the better text. `meta["rejected"]` lists worse ones, from better to
 worse, `meta["error"]` names what is wrong with them and `meta["severity"]` tells how bad the first one is, from 1 to 3.
-All texts of a row share its pictures and its question. What is put in wrongly is what other pictures truly show, and
-errors keep the length or make a text longer as often as shorter: neither words nor length alone tell which is better.
+All texts of a row share its pictures and its question. What is put in wrongly is what other pictures truly show, as
+often as they show it, and errors keep the length or make a text longer as often as shorter: neither words nor length
+alone tell which is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from lhrs_chat.schema import Sample, Targets
 
 from . import Builder, _nouns, _wordings
+from ._beside import Beside, Neighbours
 from ._caption_errors import errors
 from ._claims import Claims, vocabulary_of
 from ._facts import Facts, is_of_first, pick
 from ._rows import Rows
-from ._statements import Beside, Statement, Wrong, invented, is_beside, statements
+from ._statements import Statement, Wrong, invented, statements
 from .captions import tidy
 
 TASK = "preference"
@@ -50,11 +52,11 @@ Made = Iterator[Sample]
 class _Pairs:
     """Makes the rows of one picture."""
 
-    def __init__(self, sample: Sample, rows: Sequence[Sample], rng: np.random.Generator) -> None:
+    def __init__(self, sample: Sample, beside: Beside, rng: np.random.Generator) -> None:
         self.facts = Facts(sample)
         self.rng = rng
-        self.beside = Beside.of(sample, rows)
-        self.others = [row for row in rows if is_beside(sample, row) and _differ(sample, row)]
+        self.beside = beside
+        self.others = [one.row for one in beside.shown if _differ(sample, one.row)]
         self.rows = Rows(sample, "preferences")
         self.names = vocabulary_of(sample) | set(self.beside.things) | set(self.beside.scenes)
 
@@ -197,14 +199,19 @@ def _nearest(text: str, others: Sequence[str]) -> str:
     return min(others, key=lambda other: abs(len(other) - len(text)))
 
 
-def beside(sample: Sample, rows: Sequence[Sample], rng: np.random.Generator) -> Made:
-    """Yield the pairs of one picture; `rows` are those that its errors may be taken from."""
-    if is_of_first(sample):
-        yield from _Pairs(sample, rows, rng).every()
+def beside(rows: Sequence[Sample]) -> Callable[[Sample, np.random.Generator], Made]:
+    """Return what yields the pairs of one picture; `rows` are those that its errors may be taken from."""
+    neighbours = Neighbours(rows)
+
+    def build(sample: Sample, rng: np.random.Generator) -> Made:
+        if is_of_first(sample):
+            yield from _Pairs(sample, neighbours.of(sample), rng).every()
+
+    return build
 
 
 BUILDER = Builder(
     needs="labels, counts, shares, boxes, heights or captions",
-    build=lambda sample, rng: beside(sample, (), rng),
+    build=beside(()),
     beside=beside,
 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import numpy as np
 
@@ -20,8 +20,6 @@ from . import Verb
 from ._options import add_data, add_engine, chosen, engine_of
 
 log = logging.getLogger(__name__)
-
-_builder = cache(BUILDERS.get)  # looked up once, not for every row
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,14 @@ class Build:
         """Yield the rows made from `facts`."""
         if facts.task != "facts":
             raise DataError("builders take rows of facts", found=facts.task, allowed="facts")
-        for name in self.names:
+        for name, build in self._makers.items():
             digest = hashlib.sha256(f"{self.seed}/{name}/{facts.id}".encode()).digest()
-            rng, builder = np.random.default_rng(list(digest[:8])), _builder(name)
-            yield from builder.build(facts, rng) if builder.beside is None else builder.beside(facts, self.rows, rng)
+            yield from build(facts, np.random.default_rng(list(digest[:8])))
+
+    @cached_property
+    def _makers(self) -> dict[str, Callable[[Sample, np.random.Generator], Iterator[Sample]]]:
+        builders = {name: BUILDERS.get(name) for name in self.names}
+        return {name: one.build if one.beside is None else one.beside(self.rows) for name, one in builders.items()}
 
 
 @dataclass(frozen=True)
