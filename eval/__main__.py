@@ -40,7 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--samples", type=int, default=page.SAMPLES, metavar="N", help="samples on the page at most (%(default)s)"
     )
     compared = verbs.add_parser("compare", help="differences between runs, question by question")
-    compared.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="folders of runs on the same data")
+    compared.add_argument(
+        "folders",
+        type=lambda given: [Path(folder) for folder in given.split(",")],
+        nargs="+",
+        metavar="FOLDER[,FOLDER...]",
+        help="folders of runs on the same data; those of one method, trained several times, joined by commas",
+    )
     compared.add_argument("--data", type=Path, help=DATA)
     compared.add_argument("--condition", default=REAL, help="under which the questions were asked (%(default)s)")
     compared.add_argument("--out", type=Path, help="also write compare.md and compare.json into this folder")
@@ -186,8 +192,8 @@ def report_folder(args: argparse.Namespace) -> str:
 
 def compare_runs(args: argparse.Namespace) -> str:
     """Compare runs, and return the table."""
-    data = runs.data_of(args.folders[0], args.data)
-    named = compare.names_of([runs.score(data, folder) for folder in args.folders])
+    data = runs.data_of(args.folders[0][0], args.data)
+    named = compare.names_of([[runs.score(data, folder) for folder in folders] for folders in args.folders])
     found = compare.compare(named, args.condition)
     text = compare.markdown(found, named, args.condition)
     if args.out is not None:

@@ -1,4 +1,8 @@
-"""Runs against each other, question by question: differences with their errors, and how many are chance."""
+"""Runs against each other, question by question: differences with their errors, and how many are chance.
+
+A method that was trained several times has a run for each training. Its score on a question is the mean over them, and
+what the differences are from one training to the next stands beside the interval, which is that of the pictures.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +23,8 @@ from .report import line
 from .runs import ScoredRun
 
 LEVEL = 0.95
+Trainings = Sequence[ScoredRun]
+"""Runs of one method, a run for each time that it was trained."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Difference:
         p_value: two-sided, of the same draws.
         p_mcnemar: exact, where the metric is 0 or 1; it takes the questions as independent.
         detectable: smallest true difference that would be found four times in five.
+        by_training: the difference of the first trainings, of the second ones and so on, where there are several.
         p_holm: `p_value`, corrected for all comparisons of its protocol.
     """
 
@@ -61,14 +68,15 @@ class Difference:
     p_value: float
     p_mcnemar: float | None
     detectable: float | None
+    by_training: tuple[float, ...] = ()
     p_holm: float = math.nan
 
 
-def compare(runs: Mapping[str, ScoredRun], condition: str) -> list[Difference]:
+def compare(runs: Mapping[str, Trainings], condition: str) -> list[Difference]:
     """Compare every two runs on every set and task under every protocol.
 
     Args:
-        runs: two or more, by the name that stands in the table; all of the same data.
+        runs: two methods or more, by the name that stands in the table; all of the same data.
         condition: under which the questions were asked.
 
     Raises:
@@ -76,10 +84,10 @@ def compare(runs: Mapping[str, ScoredRun], condition: str) -> list[Difference]:
     """
     if len(runs) < 2:
         raise DataError("a comparison needs two runs", found=len(runs), next_step="give two folders with other models")
-    seeds = {run.header["seed"] for run in runs.values()}
+    seeds = {run.header["seed"] for trained in runs.values() for run in trained}
     if condition != REAL and len(seeds) > 1:
         raise DataError(f"runs of other seeds were not shown the same under {condition!r}", found=sorted(seeds))
-    data = next(iter(runs.values())).data
+    data = next(iter(runs.values()))[0].data
     found: list[Difference] = []
     for name, protocol in data.benchmark.protocols.items():
         own: list[Difference] = []
@@ -98,24 +106,29 @@ def _cell(
     protocol: Protocol,
     cell: Sequence[Question],
     names: tuple[str, str],
-    pair: tuple[ScoredRun, ScoredRun],
+    pair: tuple[Trainings, Trainings],
     condition: str,
 ) -> list[Difference]:
     metric = protocol.main.get(cell[0].task)
-    answered = [{q.id for q in cell if (q.id, condition) in run.records} for run in pair]
+    answered = [{q.id for q in cell if all((q.id, condition) in run.records for run in trained)} for trained in pair]
     both = answered[0] & answered[1]
     if metric is None or not both:
         return []
-    asked = [pair[0].asks[q.id, condition].question for q in cell if q.id in both]
+    asked = [pair[0][0].asks[q.id, condition].question for q in cell if q.id in both]
     images = [image_of(question) for question in asked]
-    scored = [score_cell(name, protocol, {condition: asked}, run.records)[condition] for run in pair]
+    scored = [
+        [score_cell(name, protocol, {condition: asked}, run.records)[condition] for run in trained] for trained in pair
+    ]
     left_out = len(answered[0] ^ answered[1])
     make = partial(
         Difference, protocol.id, cell[0].subset, cell[0].task, metric, *names, len(asked), left_out, len(set(images))
     )
-    if any(metric not in values for own in scored for values in own.values()):
+    if any(metric not in values for trained in scored for own in trained for values in own.values()):
         return _pooled(protocol, asked, pair, condition, make)
-    ones, others = ([own[question.id][metric] for question in asked] for own in scored)
+    ones, others = (
+        [sum(own[question.id][metric] for own in trained) / len(trained) for question in asked] for trained in scored
+    )
+    single = [[sum(own[question.id][metric] for question in asked) / len(asked) for own in one] for one in scored]
     found = paired_bootstrap(ones, others, images, level=LEVEL)
     stderr = mean_stderr([a - b for a, b in zip(ones, others, strict=True)], images).stderr
     exact = None
@@ -123,13 +136,18 @@ def _cell(
         exact = mcnemar([value == 1.0 for value in ones], [value == 1.0 for value in others])
     means = (sum(ones) / len(ones), sum(others) / len(others))
     detectable = detectable_difference(stderr) if math.isfinite(stderr) else None
-    return [make(means, *found, exact, detectable)]
+    return [make(means, *found, exact, detectable, _by_training(*single))]
+
+
+def _by_training(ones: Sequence[float], others: Sequence[float]) -> tuple[float, ...]:
+    """The difference of every training of two methods that were trained equally often, more than once."""
+    return tuple(a - b for a, b in zip(ones, others, strict=True)) if len(ones) == len(others) > 1 else ()
 
 
 def _pooled(
     protocol: Protocol,
     asked: Sequence[Question],
-    pair: tuple[ScoredRun, ScoredRun],
+    pair: tuple[Trainings, Trainings],
     condition: str,
     make: Callable[..., Difference],
 ) -> list[Difference]:
@@ -139,8 +157,11 @@ def _pooled(
     if pool is None:
         return []
 
-    def measure(run: ScoredRun, questions: Sequence[Question]) -> float:
-        return pool(questions, [run.records[q.id, condition].text for q in questions])[metric]
+    def measure_each(trained: Trainings, questions: Sequence[Question]) -> list[float]:
+        return [pool(questions, [run.records[q.id, condition].text for q in questions])[metric] for run in trained]
+
+    def measure(trained: Trainings, questions: Sequence[Question]) -> float:
+        return sum(measure_each(trained, questions)) / len(trained)
 
     def gap(questions: Sequence[Question]) -> dict[str, float]:
         return {metric: measure(pair[0], questions) - measure(pair[1], questions)}
@@ -155,29 +176,43 @@ def _pooled(
         p_value = 2 * normal.cdf(-abs(estimate.mean) / estimate.stderr) if estimate.stderr else 0.0
     scores = (measure(pair[0], asked), measure(pair[1], asked))
     ends = (estimate.mean - reach, estimate.mean + reach)
-    return [make(scores, estimate.mean, *ends, p_value, None, detectable_difference(estimate.stderr))]
+    by_training = _by_training(*(measure_each(trained, asked) for trained in pair))
+    return [make(scores, estimate.mean, *ends, p_value, None, detectable_difference(estimate.stderr), by_training)]
 
 
-def names_of(runs: Sequence[ScoredRun]) -> dict[str, ScoredRun]:
-    """Runs by their model; by model and folder where two are of one model."""
-    models = [run.model for run in runs]
-    named = {run.model if models.count(run.model) == 1 else f"{run.model} ({run.folder})": run for run in runs}
-    if len(named) != len(runs):
-        raise DataError("one folder is named twice", found=", ".join(str(run.folder) for run in runs))
-    return named
+def names_of(methods: Sequence[Trainings]) -> dict[str, Trainings]:
+    """Runs by their model, by model and folder where two are of one model; several of a method by all their names.
+
+    Raises:
+        DataError: a folder is named twice.
+    """
+    folders = [run.folder for trained in methods for run in trained]
+    if len(set(folders)) < len(folders):
+        raise DataError("one folder is named twice", found=", ".join(map(str, folders)))
+    models = [run.model for trained in methods for run in trained]
+
+    def name(run: ScoredRun) -> str:
+        return run.model if models.count(run.model) == 1 else f"{run.model} ({run.folder})"
+
+    return {", ".join(map(name, trained)): trained for trained in methods}
 
 
-def markdown(differences: Sequence[Difference], runs: Mapping[str, ScoredRun], condition: str) -> str:
+def markdown(differences: Sequence[Difference], runs: Mapping[str, Trainings], condition: str) -> str:
     """The table of all comparisons."""
-    first = next(iter(runs.values()))
+    first = next(iter(runs.values()))[0]
+    several = any(difference.by_training for difference in differences)
     heads = ["protocol", "set", "task", "metric", "first", "second", "questions", "pictures", "first scores"]
     heads += ["second scores", "difference [95 %]", "p", "p (Holm)", "p (McNemar)", "detectable"]
+    heads += ["by training"] if several else []
     lines = [f"# {first.data.benchmark.name}: {', '.join(runs)}", ""]
     if first.data.check.state == "altered copy":
         lines += [f"**{first.data.check.label[0].upper()}{first.data.check.label[1:]}.**", ""]
     lines += [
         f"Condition `{condition}`; data {first.header['data_sha256'][:12]} ({first.data.check.state}). "
-        + " ".join(f"{name}: weights {run.header['weights_sha256'][:12]}." for name, run in runs.items()),
+        + " ".join(
+            f"{name}: weights {', '.join(run.header['weights_sha256'][:12] for run in trained)}."
+            for name, trained in runs.items()
+        ),
         "Paired over the questions that both answered. Intervals and p from 2,000 draws of whole pictures; Holm over "
         f"the comparisons of a protocol ({max(_counts(differences))} at most); McNemar is exact and takes questions as "
         "independent; `detectable`: the smallest true difference that 80 % of such comparisons would find.",
@@ -189,6 +224,7 @@ def markdown(differences: Sequence[Difference], runs: Mapping[str, ScoredRun], c
         cells: list[object] = [d.protocol, d.subset, d.task, d.metric, d.first, d.second, d.questions, d.images]
         cells += [f"{d.scores[0]:.3f}", f"{d.scores[1]:.3f}", f"{d.difference:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"]
         cells += [_p(d.p_value), _p(d.p_holm), _p(d.p_mcnemar), "-" if d.detectable is None else f"{d.detectable:.3f}"]
+        cells += [", ".join(f"{gap:+.3f}" for gap in d.by_training) or "-"] if several else []
         lines.append(line(cells))
     left_out = sum(d.left_out for d in differences)
     if left_out:

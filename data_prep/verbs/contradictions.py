@@ -3,7 +3,7 @@
 FACTS are rows of facts, RUN a folder that `python -m eval run` wrote. A description is false where the filter
 `caption_facts` finds a contradiction: a wrong number, a thing that the facts exclude, a place where it is not. As one
 who says nothing is never wrong, the scene class and the true things that it names are counted beside it. Runs are
-compared picture by picture.
+compared picture by picture; those of a method that was trained several times count with their mean.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lhrs_chat import samples
@@ -87,9 +87,7 @@ def report(runs: Mapping[str, Sequence[Judged]]) -> str:
     Raises:
         DataError: the runs are not of the same questions.
     """
-    asked = {tuple(one.question for one in judged) for judged in runs.values()}
-    if len(asked) > 1:
-        raise DataError("runs are compared on the same questions", found=f"{len(asked)} lists of questions")
+    _check_asked(list(runs.values()))
     first = next(iter(runs.values()))
     lines = []
     for source in sorted({one.source for one in first}):
@@ -110,9 +108,34 @@ def report(runs: Mapping[str, Sequence[Judged]]) -> str:
     return "\n".join(lines)
 
 
+def mean(trained: Sequence[Sequence[Judged]]) -> list[Judged]:
+    """Return the mean over the runs of a method.
+
+    Raises:
+        DataError: they are not of the same questions.
+    """
+    _check_asked(trained)
+    return [
+        replace(same[0], told={measure: sum(one.told[measure] for one in same) / len(same) for measure in TOLD})
+        for same in zip(*trained, strict=True)
+    ]
+
+
+def _check_asked(runs: Sequence[Sequence[Judged]]) -> None:
+    asked = {tuple(one.question for one in judged) for judged in runs}
+    if len(asked) > 1:
+        raise DataError("runs are compared on the same questions", found=f"{len(asked)} lists of questions")
+
+
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("facts", nargs="+", metavar="FACTS", help="data sets of facts")
-    parser.add_argument("--runs", nargs="+", type=Path, required=True, metavar="RUN", help="folders of eval run")
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        required=True,
+        metavar="RUN[,RUN...]",
+        help="folders of eval run; those of one method, trained several times, joined by commas",
+    )
 
 
 def _read(places: Sequence[Location]) -> dict[str, Sample]:
@@ -125,7 +148,9 @@ def _read(places: Sequence[Location]) -> dict[str, Sample]:
 
 def _run(args: argparse.Namespace) -> int:
     facts = _read(args.facts)
-    sys.stdout.write(report({str(run): read_run(run, facts) for run in args.runs}))
+    sys.stdout.write(
+        report({names: mean([read_run(Path(name), facts) for name in names.split(",")]) for names in args.runs})
+    )
     return 0
 
 

@@ -36,9 +36,9 @@ def pair(probe: Path, tmp_path: Path, scripted: Any, perfect: Any) -> dict[str, 
     return {name: tmp_path / name for name in (*speeches, "short")}
 
 
-def opened(probe: Path, folders: list[Path]) -> dict[str, runs.ScoredRun]:
+def opened(probe: Path, folders: list[Path]) -> dict[str, compare.Trainings]:
     data = runs.open_data("nano_probe", probe)
-    return compare.names_of([runs.score(data, folder) for folder in folders])
+    return compare.names_of([[runs.score(data, folder)] for folder in folders])
 
 
 def test_differences_are_paired(probe: Path, pair: dict[str, Path]) -> None:
@@ -64,6 +64,24 @@ def test_three_runs_are_three_pairs_and_nothing_is_dropped_in_silence(probe: Pat
     assert "80 answers have no partner" in compare.markdown(found, named, "real")
 
 
+def test_trainings_of_a_method_count_with_their_mean(probe: Path, pair: dict[str, Path], capsys: Any) -> None:
+    data = runs.open_data("nano_probe", probe)
+    good, yes = (runs.score(data, pair[name]) for name in ("good", "yes"))
+    again = [replace(run, folder=run.folder / "again") for run in (good, yes)]
+    alone = {(d.protocol, d.subset, d.task): d for d in compare.compare({"good": [good], "yes": [yes]}, "real")}
+    both = compare.compare({"mixed": [good, yes], "yes": [yes, again[1]]}, "real")
+    assert len(both) == len(alone) and any(d.difference for d in both)
+    for found in both:
+        single = alone[found.protocol, found.subset, found.task]
+        assert found.difference == pytest.approx(single.difference / 2)
+        assert found.by_training == (pytest.approx(single.difference), 0)
+        assert single.by_training == ()
+    assert main(["compare", f"{pair['good']},{pair['yes']}", f"{pair['yes']}", "--data", str(probe)]) == 2
+    assert "one folder is named twice" in capsys.readouterr().err
+    assert main(["compare", f"{pair['good']},{pair['yes']}", f"{pair['short']}", "--data", str(probe)]) == 0
+    assert "# nano_probe: good, yes, short" in capsys.readouterr().out
+
+
 def test_a_metric_of_a_whole_set_is_compared_too(probe: Path, pair: dict[str, Path]) -> None:
     strict = BENCHMARK.protocols["strict"]
     main = {"presence": "share"}
@@ -73,7 +91,7 @@ def test_a_metric_of_a_whole_set_is_compared_too(probe: Path, pair: dict[str, Pa
 
     protocol = replace(strict, main=main, pooled={"presence": share}, corpus={})
     data = replace(runs.open_data("nano_probe", probe), benchmark=replace(BENCHMARK, protocols={"strict": protocol}))
-    named = compare.names_of([runs.score(data, pair[name]) for name in ("yes", "good")])
+    named = compare.names_of([[runs.score(data, pair[name])] for name in ("yes", "good")])
     (found, _) = sorted(compare.compare(named, "real"), key=lambda d: d.subset == "aid_rsicd")
     assert (found.subset, found.metric, found.scores) == ("synthetic", "share", (0.6, 1.0))
     assert found.low < -0.4 < found.high and 0 < found.p_value < 1 and found.p_mcnemar is None
@@ -85,7 +103,7 @@ def test_runs_that_cannot_be_compared(probe: Path, pair: dict[str, Path], tmp_pa
     with pytest.raises(DataError, match="twice"):
         opened(probe, [pair["good"], pair["good"]])
     reseeded = opened(probe, [pair["good"], pair["yes"]])
-    reseeded["yes"] = replace(reseeded["yes"], header={**reseeded["yes"].header, "seed": 1})
+    reseeded["yes"] = [replace(run, header={**run.header, "seed": 1}) for run in reseeded["yes"]]
     with pytest.raises(DataError, match="other seeds"):
         compare.compare(reseeded, "blind")
     assert compare.compare(reseeded, "real")
@@ -172,7 +190,7 @@ def test_an_altered_copy_is_labelled(
     assert (("**Altered copy: " in report.markdown(found)) == (state == "altered copy")) and state in report.markdown(
         found
     )
-    named = compare.names_of([runs.score(data, pair[name]) for name in ("good", "yes")])
+    named = compare.names_of([[runs.score(data, pair[name])] for name in ("good", "yes")])
     assert state in compare.markdown(compare.compare(named, "real"), named, "real")
 
 

@@ -31,7 +31,7 @@ def test_a_run_from_question_to_page(name: str, tmp_path: Path, scripted: Any) -
     assert all(quirk in text for p in data.benchmark.protocols.values() for quirk in p.quirks if summary["protocols"])
     assert data.check.state in text
     assert page.write(one, summary).stat().st_size > 10_000
-    named = compare.names_of([one, two])
+    named = compare.names_of([[one], [two]])
     assert compare.markdown(compare.compare(named, "real"), named, "real")
     for number, write in enumerate(export.FORMATS.values()):
         assert all(path.stat().st_size for path in write(data, tmp_path / f"export{number}"))

@@ -77,3 +77,16 @@ def test_runs_of_other_questions_are_refused(known: str, tmp_path: Path, capsys:
     samples.write(tmp_path / "rows.jsonl", [Sample("s0", (), "vqa", "port", "CC0", "s0")])
     assert main(["contradictions", str(tmp_path / "rows.jsonl"), "--runs", one]) == 2
     assert "rows of facts" in capsys.readouterr().err
+
+
+def test_trainings_of_a_method_count_with_their_mean(
+    known: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right, wrong = run(tmp_path / "right", "Two ships."), run(tmp_path / "wrong", "Two airplanes.")
+    assert main(["contradictions", known, "--runs", f"{right},{wrong}", wrong]) == 0
+    told = capsys.readouterr().out
+    assert f"| {right},{wrong} | 0.500 ± 0.000 |" in told
+    assert f"| {right},{wrong} - {wrong} | -0.500 | -0.500 to -0.500 |" in told
+    short = run(tmp_path / "short", "Two ships.", scenes=3)
+    assert main(["contradictions", known, "--runs", f"{right},{short}"]) == 2
+    assert "same questions" in capsys.readouterr().err
