@@ -1,7 +1,8 @@
 """`python -m data_prep select DATA --scores F --top 30% --out DIR`: the rows with the best scores, and control arms.
 
-`DIR/top` holds what was selected, `DIR/random` as many rows drawn by chance, and each `--control NAME=F` what the same
-rule selects by other scores. `selection.md` and `curve.csv` tell the thresholds and what other shares would have kept.
+`DIR/top` holds what was selected, `DIR/random` as many rows drawn by chance, `DIR/longest` those with the longest
+answers, and each `--control NAME=F` what the same rule selects by other scores. `selection.md` and `curve.csv` tell the
+thresholds and what other shares would have kept.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ._options import add_data
 
 NAME = "select"
 STRATA = ("source", "task", "length")
+CONTROLS = ("random", "longest")
 LENGTHS = (8, 16, 32, 64, 128)
 """Bounds of the strata by length, in words of the answer."""
 SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -39,22 +41,30 @@ SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 @dataclass(frozen=True)
 class Scored:
-    """The rows of a data set, in their order: ids, strata, and scores, NaN where there is none, with the reason."""
+    """The rows of a data set, in their order: ids, strata, and scores, NaN where there is none, with the reason.
+
+    `lengths`: characters of the answers.
+    """
 
     ids: list[str]
     strata: list[str]
     scores: np.ndarray
     reasons: list[str]
+    lengths: np.ndarray
 
 
 def stratum(row: Sample, by: Sequence[str]) -> str:
     """Name the stratum of a row, such as `source=rsicd, length=8-15`."""
-    words = len((row.targets.answer or (row.messages[-1].text if row.messages else "")).split())
+    words = len(_answer(row).split())
     place = int(np.searchsorted(LENGTHS, words, side="right"))
     ends = [0, *LENGTHS]
     length = f"{ends[place]}-{ends[place + 1] - 1}" if place < len(LENGTHS) else f"{ends[-1]}-"
     values = {"source": row.source, "task": row.task, "length": length}
     return ", ".join(f"{name}={values[name]}" for name in by) or "all"
+
+
+def _answer(row: Sample) -> str:
+    return row.targets.answer or (row.messages[-1].text if row.messages else "")
 
 
 def read_scores(source: Location, file: Location, by: Sequence[str]) -> Scored:
@@ -71,8 +81,11 @@ def read_scores(source: Location, file: Location, by: Sequence[str]) -> Scored:
     if len(known) < len(columns["id"]):
         double = Counter(columns["id"]).most_common(1)[0][0]
         raise DataError("the scores name a row twice", found=double, allowed="ids of their own, see prep validate")
-    found = Scored([], [], np.empty(0), [])
+    ids: list[str] = []
+    strata: list[str] = []
+    reasons: list[str] = []
     values: list[float] = []
+    lengths: list[int] = []
     for batch in batches(source):
         for row in batch.rows:
             if row.id not in known or known[row.id][2] != fingerprint(row):
@@ -82,11 +95,12 @@ def read_scores(source: Location, file: Location, by: Sequence[str]) -> Scored:
                     next_step="score this data set: lhrs-chat score DATA --model M -o scores.parquet",
                 )
             score, reason, _ = known[row.id]
-            found.ids.append(row.id)
-            found.strata.append(stratum(row, by))
-            found.reasons.append(reason)
+            ids.append(row.id)
+            strata.append(stratum(row, by))
+            reasons.append(reason)
             values.append(float("nan") if score is None else score)
-    return Scored(found.ids, found.strata, np.array(values), found.reasons)
+            lengths.append(len(_answer(row)))
+    return Scored(ids, strata, np.array(values), reasons, np.array(lengths))
 
 
 def best(scored: Scored, share: float) -> tuple[np.ndarray, dict[str, float]]:
@@ -187,6 +201,8 @@ def select(
     chosen = {name: best(scored, share) for name, scored in read.items()}
     arms = {name: (read[name], *found) for name, found in chosen.items()}
     arms["random"] = (top, drawn(top, chosen["top"][0], seed), {})
+    by_length = replace(top, scores=top.lengths.astype(float))
+    arms["longest"] = (by_length, *best(by_length, share))
     for name, (scored, kept, lowest) in arms.items():
         plan = {"verb": NAME, "arm": name, "share": share, "by": list(by), "seed": seed}
         if name in scores:
@@ -274,8 +290,10 @@ def _run(args: argparse.Namespace) -> int:
     scores: dict[str, Location] = {"top": args.scores}
     for control in args.control:
         name, equals, file = control.partition("=")
-        if not equals or name in (*scores, "random") or Path(name).name != name:
-            raise DataError("a control is NAME=FILE", found=control, allowed="a new name, not top or random")
+        if not equals or name in (*scores, *CONTROLS) or Path(name).name != name:
+            raise DataError(
+                "a control is NAME=FILE", found=control, allowed=f"a new name, not top, {', '.join(CONTROLS)}"
+            )
         scores[name] = file
     sys.stdout.write(select(args.data, scores, args.out, share_of(args.top), by, args.seed, args.tell))
     return 0

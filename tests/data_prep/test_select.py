@@ -59,6 +59,8 @@ def test_the_best_are_kept_and_the_others_say_why(data: tuple[Path, Path], tmp_p
     said = dict(zip(dropped["id"], dropped["reason"], strict=True))
     assert said["r009"] == "no score: no picture" and f"the lowest kept is {worst:.6g}" in said["r000"]
     assert len(ids(tmp_path / "out" / "random")) == 30 and "| random | 30 |" in report
+    longest = [len(sample.messages[-1].text) for sample in samples.read(tmp_path / "out" / "longest")]
+    assert len(longest) == 30 and min(longest) >= sorted(len("word ") * (1 + n % 40) for n in range(100))[70] - 1
     assert (tmp_path / "out" / "curve.csv").read_text().startswith("share,rows,lowest,mean\n0.05,5,")
 
 
