@@ -31,8 +31,8 @@ chat: $(READY)  ## ask three questions about a real scene, then yours
 demo: $(READY)  ## the same in a web browser
 	$(BIN)/python -m demo
 
-test: $(READY)  ## the whole test suite but what is slow or needs a browser
-	$(BIN)/python -m pytest
+test: $(READY)  ## the whole test suite but what is slow or needs a browser, one process a core
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: $(READY)  ## proofs with the real weights, which are fetched first
 	$(BIN)/lhrs-chat ask demo/scenes/crossroads.jpg "What does this image show?" > /dev/null
