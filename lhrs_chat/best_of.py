@@ -56,17 +56,15 @@ def best_of(
             found=f"{count} answers, temperature {drawn_at}",
             allowed="one answer or more, a temperature above 0",
         )
-    drawn: dict[str, tuple[Answer, ChatSession]] = {}
-    for number in range(count):
-        session = assistant.session()  # not closed: the rasters are the caller's
-        for raster in rasters:
-            session.add_image(raster)
-        said = session.ask(question, max_new_tokens=max_new_tokens, temperature=drawn_at, seed=seed + number)
-        drawn.setdefault(said.text, (said, session))
-    (_, seen), *_ = drawn.values()
-    pictures = tuple(picture.rgb for picture in seen.pictures)
+    session = assistant.session()  # not closed: the rasters are the caller's
+    for raster in rasters:
+        session.add_image(raster)
+    drawn: dict[str, ChatSession] = {}
+    for ended in session.draw(question, count, max_new_tokens=max_new_tokens, temperature=drawn_at, seed=seed):
+        drawn.setdefault(ended.turns[-1].answer.text, ended)
+    pictures = tuple(picture.rgb for picture in session.pictures)
     scores = scorer.score([Judged(text, question, pictures) for text in drawn])
-    made = [Candidate(answer, score, session) for (answer, session), score in zip(drawn.values(), scores, strict=True)]
+    made = [Candidate(one.turns[-1].answer, score, one) for one, score in zip(drawn.values(), scores, strict=True)]
     if all(score.value is None for score in scores):
         raise LhrsError("no answer could be scored", found="; ".join(sorted({score.reason for score in scores})))
     return sorted(made, key=lambda one: -float("inf") if one.score.value is None else one.score.value, reverse=True)

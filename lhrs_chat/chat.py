@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 import math
@@ -130,18 +131,51 @@ class ChatSession:
             LhrsError: there is no image, the question is empty, or a setting is out of range.
         """
         asked = questions.check(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-        if not self.pictures:
-            raise LhrsError("there is no image to talk about", found="no image", next_step="add an image first")
-        message = Message.of("user", asked, tuple(self._unseen))
-        request = Request(
-            messages=(*self._messages, message),
-            images=tuple(picture.rgb for picture in self.pictures),
-            image_hashes=tuple(picture.rgb_sha256 for picture in self.pictures),
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        return self._run(asked, request)
+        return self._run(asked, self._request(asked, max_new_tokens, temperature, seed))
+
+    def draw(
+        self,
+        question: str,
+        count: int,
+        *,
+        max_new_tokens: int = 128,
+        temperature: float | None = None,
+        seed: int = 0,
+    ) -> list[ChatSession]:
+        """Ask for several answers at once, and return this conversation as it goes on with each of them.
+
+        The conversation itself stays as it was; those that go on share its opened images. Answer number i is the one
+        that `ask` gives with the seed `seed` + i, as long as the model computes in float32.
+
+        Args:
+            question: plain language.
+            count: how many answers.
+            max_new_tokens: the longest answer.
+            temperature: above 0 for answers that differ; None: as the model was published.
+            seed: of the first answer.
+
+        Raises:
+            LhrsError: there is no image, the question is empty, or a setting is out of range.
+        """
+        for own in (seed, seed + count - 1):
+            asked = questions.check(question, max_new_tokens=max_new_tokens, temperature=temperature, seed=own)
+        self._stop.clear()
+        began = time.perf_counter()
+        request = self._request(asked, max_new_tokens, temperature, seed)
+        requests = [replace(request, seed=seed + number) for number in range(count)]
+        events = self.backend.generate(requests, stop=self._stop)
+        done = {event.request: event for event in events if isinstance(event, Done)}
+        if len(done) < count:
+            raise self._unanswered()
+        measured = self._measured(asked)
+        branches = []
+        for number in range(count):
+            branch = copy.copy(self)
+            branch.pictures, branch.turns = [*self.pictures], [*self.turns]
+            branch._numbers, branch._stop = {**self._numbers}, threading.Event()
+            branch._keep(asked, request, done[number], [] if done[number].stopped else measured, began)
+            branches.append(branch)
+        return branches
 
     def stop(self) -> None:
         """End the answer that is being written; what was said so far becomes the answer. Any thread may call this."""
@@ -205,6 +239,19 @@ class ChatSession:
             )
         return located
 
+    def _request(self, asked: str, max_new_tokens: int, temperature: float | None, seed: int) -> Request:
+        """Put a question behind what was said."""
+        if not self.pictures:
+            raise LhrsError("there is no image to talk about", found="no image", next_step="add an image first")
+        return Request(
+            messages=(*self._messages, Message.of("user", asked, tuple(self._unseen))),
+            images=tuple(picture.rgb for picture in self.pictures),
+            image_hashes=tuple(picture.rgb_sha256 for picture in self.pictures),
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+
     def _run(self, question: str, request: Request) -> Iterator[str | Answer]:
         self._stop.clear()
         began = time.perf_counter()
@@ -215,16 +262,29 @@ class ChatSession:
             else:
                 done = event
         if done is None:
-            raise LhrsError("the model ended without an answer", found=self.backend.name, next_step="ask again")
-        number = questions.about(question, len(self.pictures))
-        measured = [] if done.stopped else evidence.measured(question, self.pictures[number].raster)
+            raise self._unanswered()
+        measured = [] if done.stopped else self._measured(question)
         for cover in measured:
             yield f"\n{cover.sentence}"
+        yield self._keep(question, request, done, measured, began)
+
+    def _unanswered(self) -> LhrsError:
+        return LhrsError("the model ended without an answer", found=self.backend.name, next_step="ask again")
+
+    def _measured(self, question: str) -> list[evidence.Cover]:
+        """Measure what a question asks for in the image that it means."""
+        return evidence.measured(question, self.pictures[questions.about(question, len(self.pictures))].raster)
+
+    def _keep(
+        self, question: str, request: Request, done: Done, measured: Sequence[evidence.Cover], began: float
+    ) -> Answer:
+        """Make the answer, and go on with it."""
+        number = questions.about(question, len(self.pictures))
         answer = self._answer(question, number, done, measured, began)
         self._messages = [*request.messages, Message.of("assistant", done.text)]
-        self._unseen.clear()
+        self._unseen = []
         self.turns.append(Turn(question, answer, number))
-        yield answer
+        return answer
 
     def _answer(
         self, question: str, number: int, done: Done, measured: Sequence[evidence.Cover], began: float

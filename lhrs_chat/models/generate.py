@@ -17,14 +17,13 @@ from lhrs_chat.errors import DataError
 
 @dataclass(frozen=True, order=True)
 class Sampling:
-    """How the next token is chosen: the likeliest at temperature 0, else drawn with the seed.
+    """How the next token is chosen: the likeliest at temperature 0, else drawn.
 
     Drawn is from the likeliest tokens that have the share `top_p` together (Holtzman et al., 2020), or from all at 1.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
-    seed: int = 0
     top_p: float = 1.0
 
 
@@ -63,8 +62,9 @@ def room_for_answer(prompt_tokens: int, wanted: int, limit: int | None, needed: 
 
 @dataclass(frozen=True)
 class Step:
-    """One new token of each row, with the probability the model gave it; (B,) each."""
+    """One new token of each row that has not ended, with the probability the model gave it; as many as `rows` each."""
 
+    rows: torch.Tensor
     tokens: torch.Tensor
     probabilities: torch.Tensor
 
@@ -98,18 +98,23 @@ class PrefixCache:
         self.keys, self.values = [], DynamicCache()
 
 
-def _choose(logits: torch.Tensor, sampling: Sampling, generator: torch.Generator) -> Step:
-    """Choose from `logits`: (B, V)."""
-    probabilities = torch.softmax(logits.float(), dim=-1)
+def _choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> torch.Tensor:
+    """Choose from `logits`: (B, V), each row with its own generator, so that it does not matter what others draw."""
     if sampling.temperature <= 0:
-        tokens = logits.argmax(dim=-1)
-    else:
-        drawn, order = torch.softmax(logits.float() / sampling.temperature, dim=-1).sort(dim=-1, descending=True)
-        before = drawn.cumsum(dim=-1) - drawn
-        unlikely = (before >= sampling.top_p) & (before > 0)
-        rank = torch.multinomial(drawn.masked_fill(unlikely, 0.0), 1, generator=generator)
-        tokens = order.gather(-1, rank).squeeze(-1)
-    return Step(tokens, probabilities.gather(-1, tokens[:, None]).squeeze(-1))
+        return logits.argmax(dim=-1)
+    drawn = torch.softmax(logits.float() / sampling.temperature, dim=-1)
+    if sampling.top_p < 1:
+        drawn = _likeliest(drawn, sampling.top_p)
+    rows = zip(drawn, generators, strict=True)
+    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+
+
+def _likeliest(probabilities: torch.Tensor, share: float) -> torch.Tensor:
+    """Return `probabilities`: (B, V) with 0 for all tokens but the likeliest ones that have the share together."""
+    ranked, order = probabilities.sort(dim=-1, descending=True)
+    before = ranked.cumsum(dim=-1) - ranked
+    unlikely = (before >= share) & (before > 0)
+    return probabilities.masked_fill(torch.zeros_like(unlikely).scatter(-1, order, unlikely), 0.0)
 
 
 @torch.inference_mode()
@@ -117,6 +122,7 @@ def decode(
     language_model: PreTrainedModel,
     embedded: torch.Tensor,
     sampling: Sampling,
+    seeds: Sequence[int],
     *,
     mask: torch.Tensor | None = None,
     cache: DynamicCache | None = None,
@@ -125,20 +131,21 @@ def decode(
 ) -> Iterator[Step]:
     """Yield the tokens that follow, until every row has said its end or `max_new_tokens` are made.
 
-    A row that has ended goes on with whatever comes; the caller cuts it at its end token.
+    A row that has said its end is left out of the steps that come.
 
     Args:
         language_model: a causal language model of transformers.
         embedded: (B, T, D), the part of the prompt that is not in the cache.
         sampling: how to choose.
+        seeds: one for each row. A prompt of one row is run once, and answered with every one of the seeds.
         mask: (B, T), 0 for padding on the left; None where nothing is padded. Not with a filled cache.
         cache: filled with the beginning of the prompt, and extended in place.
         eos_ids: tokens that end a row.
         stop: set it to end after the current step.
     """
     values = DynamicCache() if cache is None else cache
-    generator = torch.Generator(device=embedded.device).manual_seed(sampling.seed)
-    ended = torch.zeros(embedded.shape[0], dtype=torch.bool, device=embedded.device)
+    generators = [torch.Generator(device=embedded.device).manual_seed(seed) for seed in seeds]
+    rows = torch.arange(len(seeds), device=embedded.device)
     ends = torch.tensor(list(eos_ids), device=embedded.device)
     positions = None if mask is None else (mask.cumsum(-1) - 1).clamp(min=0)
     output = language_model(
@@ -149,19 +156,27 @@ def decode(
         use_cache=True,
         logits_to_keep=1,
     )
+    logits = output.logits[:, -1]
+    if len(logits) == 1 < len(seeds):
+        values.batch_repeat_interleave(len(seeds))
+        logits = logits.expand(len(seeds), -1)
     for made in range(sampling.max_new_tokens):
-        step = _choose(output.logits[:, -1], sampling, generator)
-        yield step
-        ended |= torch.isin(step.tokens, ends)
-        if bool(ended.all()) or made + 1 == sampling.max_new_tokens or (stop is not None and stop.is_set()):
+        tokens = _choose(logits, sampling, [generators[row] for row in rows.tolist()])
+        yield Step(rows, tokens, torch.softmax(logits.float(), dim=-1).gather(-1, tokens[:, None]).squeeze(-1))
+        going = ~torch.isin(tokens, ends)
+        if not bool(going.any()) or made + 1 == sampling.max_new_tokens or (stop is not None and stop.is_set()):
             return
+        if not bool(going.all()):
+            rows, tokens = rows[going], tokens[going]
+            values.batch_select_indices(going.nonzero()[:, 0])
         if mask is not None and positions is not None:
-            mask = torch.cat([mask, mask.new_ones(mask.shape[0], 1)], dim=-1)
-            positions = positions[:, -1:] + 1
+            mask = torch.nn.functional.pad(mask[going], (0, 1), value=1)
+            positions = positions[going, -1:] + 1
         output = language_model(
-            input_ids=step.tokens[:, None],
+            input_ids=tokens[:, None],
             attention_mask=mask,
             position_ids=positions,
             past_key_values=values,
             use_cache=True,
         )
+        logits = output.logits[:, -1]

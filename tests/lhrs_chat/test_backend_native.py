@@ -129,6 +129,29 @@ def test_sampling_repeats_with_its_seed(backend):
     assert run(backend, ask(temperature=2.0, seed=1))[0].text == one
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_answers_drawn_together_are_those_drawn_alone(backend, monkeypatch, alike):
+    backend.eos_ids = [2, *range(100, 140)]  # rows end at different steps
+    words = ["What is here?"] * 6 if alike else [f"Is it {'very ' * number}large?" for number in range(6)]
+    requests = [dataclasses.replace(ask(text, temperature=1.5), seed=40 + number) for number, text in enumerate(words)]
+    alone = [run(backend, request)[0] for request in requests]
+    shapes = []
+    forward = backend.model.language_model.forward
+    monkeypatch.setattr(
+        backend.model.language_model,
+        "forward",
+        lambda **inputs: shapes.append(inputs.get("inputs_embeds", inputs.get("input_ids")).shape) or forward(**inputs),
+    )
+    together = run(backend, *requests)
+    assert [done.text for done in together] == [done.text for done in alone]
+    assert [done.tokens for done in together] == [done.tokens for done in alone]
+    assert [done.confidence for done in together] == pytest.approx([done.confidence for done in alone], abs=1e-5)
+    assert len({done.text for done in together}) > 3 and len({done.tokens for done in together}) > 2
+    assert shapes[0][0] == (1 if alike else 6), "a prompt that all share is run once"
+    running = [sum(done.tokens > step for done in alone) for step in range(1, max(done.tokens for done in alone))]
+    assert [shape[0] for shape in shapes[1:]] == running, "a row that has ended is not run on"
+
+
 def test_options_are_probabilities_of_the_choices(backend):
     request = ask(choices=("Yes.", "No."))
     options = run(backend, request)[0].options
@@ -226,9 +249,9 @@ def test_tokens_are_drawn_from_those_that_transformers_keeps():
     assert 1 < int((kept > 0).sum()) < 5
     generator = torch.Generator().manual_seed(0)
     sampling = Sampling(1, temperature=0.7, top_p=0.8)
-    drawn = Counter(int(_choose(logits, sampling, generator).tokens) for _ in range(3000))
+    drawn = Counter(int(_choose(logits, sampling, [generator])) for _ in range(3000))
     assert set(drawn) == set(kept.nonzero()[:, 0].tolist())
     for token, count in drawn.items():
         assert count / 3000 == pytest.approx(float(kept[token]), abs=0.04)
-    every = {int(_choose(logits, dataclasses.replace(sampling, top_p=1.0), generator).tokens) for _ in range(3000)}
+    every = {int(_choose(logits, dataclasses.replace(sampling, top_p=1.0), [generator])) for _ in range(3000)}
     assert every == set(range(5))

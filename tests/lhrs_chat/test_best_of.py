@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from lhrs_chat import cli
+from lhrs_chat.best_of import TEMPERATURE, best_of
+from lhrs_chat.chat import Assistant
+from lhrs_chat.geo.raster import Raster
 from lhrs_chat.models.scorers import Judged, Score
 
 ANSWERS = ("A lake.", "A lake and a road.", "A lake.", "Nothing is known.")
@@ -52,6 +55,25 @@ def test_the_best_answer_is_told_and_all_are_listed(scorer: Longest, coast: Path
     assert told["best_of"][-1]["reason"] == "empty" and overlay.is_file()
     assert [row.question for row in scorer.seen] == ["What is here?"] * 3
     assert len({id(row.images[0]) for row in scorer.seen}) == 1
+
+
+def test_all_answers_are_drawn_at_once_with_seeds_of_their_own(
+    scorer: Longest, scripted: Callable[..., Any], coast: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = scripted(lambda question: f"answer {len(backend.requests)}")
+    calls: list[list[int]] = []
+    generate = backend.generate
+    monkeypatch.setattr(
+        backend,
+        "generate",
+        lambda requests, stop=None: calls.append([one.seed for one in requests]) or generate(requests, stop),
+    )
+    with Raster.open(coast) as raster:
+        found = best_of(Assistant(backend), [raster], "What is here?", scorer, 3, seed=7)
+        assert calls == [[7, 8, 9]]
+        assert {request.temperature for request in backend.requests} == {TEMPERATURE}
+        assert [one.answer.text for one in found] == ["answer 1", "answer 2", "answer 3"]
+        assert [one.session.turns[-1].answer for one in found] == [one.answer for one in found]
 
 
 def test_the_score_is_shown_to_people(scorer: Longest, coast: Path, capsys: Any) -> None:

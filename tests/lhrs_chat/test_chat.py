@@ -360,3 +360,38 @@ def test_load_opens_an_assistant(scripted: Make, coast: Path, monkeypatch: pytes
     )
     assert lhrs_chat.load("lhrs-nano").ask(coast, "What is this?").text == "A coast."
     assert opened == ["lhrs-nano"]
+
+
+def test_a_conversation_goes_on_with_each_of_several_answers(
+    scripted: Make, coast: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = scripted(lambda question: f"answer {len(backend.requests)}")
+    measures = []
+    real = evidence.measured
+    monkeypatch.setattr(evidence, "measured", lambda *given: measures.append(given) or real(*given))
+    with ChatSession(backend) as session:
+        session.add_image(coast)
+        branches = session.draw("How much of the image is water?", 3, temperature=0.5, seed=4)
+        assert session.turns == [] and len(measures) == 1
+        assert [branch.turns[-1].answer.text.splitlines()[0] for branch in branches] == [
+            *("answer 1", "answer 2", "answer 3"),
+        ]
+        assert all(branch.turns[-1].answer.numbers for branch in branches)
+        assert [request.seed for request in backend.requests] == [4, 5, 6]
+        branches[1].add_image(photo)
+        branches[1].ask("And this?")
+        assert [message.text for message in backend.requests[-1].messages] == [
+            *("How much of the image is water?", "answer 2", "And this?"),
+        ]
+        assert [len(one.pictures) for one in (session, *branches)] == [1, 1, 2, 1]
+        assert [len(one.turns) for one in (session, *branches)] == [0, 1, 2, 1]
+        branches[1].pictures[1].raster.close()
+
+
+def test_seeds_of_several_answers_are_in_range(scripted: Make, coast: Path) -> None:
+    backend = scripted("yes")
+    with ChatSession(backend) as session:
+        session.add_image(coast)
+        with pytest.raises(LhrsError, match="seed out of range"):
+            session.draw("What is here?", 2, temperature=0.5, seed=2**63 - 1)
+    assert backend.requests == []

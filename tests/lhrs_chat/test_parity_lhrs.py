@@ -234,7 +234,7 @@ def test_logits_from_picture_and_text(system: System) -> None:
 
 def test_greedy_ids(system: System) -> None:
     wanted = greedy(system)
-    steps = decode(system.model.language_model, system.tensors["inputs_embeds"], Sampling(len(wanted)))
+    steps = decode(system.model.language_model, system.tensors["inputs_embeds"], Sampling(len(wanted)), [0])
     assert [int(step.tokens[0]) for step in steps] == wanted
     prompt = prompt_of(system, [asked(system)], opened=True)
     inputs = system.processor(images=[system.tensors["image"].numpy()], text=[prompt])

@@ -62,7 +62,10 @@ class Backend(Protocol):
     dialect: str
 
     def generate(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[Delta | Done]:
-        """Answer the requests, in batches where the model can; greedy where temperature is 0."""
+        """Answer the requests, in batches where the model can; greedy where temperature is 0.
+
+        A request is answered as it is alone, with its own seed, whatever is asked beside it.
+        """
         ...
 
 

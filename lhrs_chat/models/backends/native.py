@@ -79,6 +79,8 @@ class NativeBackend:
     def generate(self, requests: Sequence[Request], stop: threading.Event | None = None) -> Iterator[Delta | Done]:
         """Answer the requests: one alone is streamed and uses the cache, several are answered in batches.
 
+        Each is drawn with its own seed, whatever runs beside it. A prompt that all of a batch share is run once.
+
         Raises:
             DataError: a message points at an image that the request does not hold, or the conversation is longer than
                 the language model can read.
@@ -115,7 +117,6 @@ class NativeBackend:
         sampling = Sampling(
             room_for_answer(len(ids), request.max_new_tokens, self.context, needed),
             temperature_of(request.temperature, published),
-            request.seed,
             1.0 if published.top_p is None else published.top_p,
         )
         return _Prompt(text, ids, pictures, sampling)
@@ -172,6 +173,7 @@ class NativeBackend:
             self.model.language_model,
             embedded[:, known:],
             prompt.sampling,
+            [request.seed],
             cache=self.prefix.values,
             eos_ids=self.eos_ids,
             stop=stop,
@@ -197,6 +199,31 @@ class NativeBackend:
     def _batch(
         self, items: Sequence[tuple[int, Request, _Prompt]], stop: threading.Event | None
     ) -> Iterator[Delta | Done]:
+        alike = len({tuple(self._keys(request, prompt)) for _, request, prompt in items}) == 1
+        embedded, mask = self._padded(items) if not alike else (self._embed(items[0][1], items[0][2]), None)
+        steps = decode(
+            self.model.language_model,
+            embedded,
+            items[0][2].sampling,
+            [request.seed for _, request, _ in items],
+            mask=mask,
+            eos_ids=self.eos_ids,
+            stop=stop,
+        )
+        made: list[list[int]] = [[] for _ in items]
+        sure: list[list[float]] = [[] for _ in items]
+        for step in steps:
+            for row, token, chance in zip(
+                step.rows.tolist(), step.tokens.tolist(), step.probabilities.tolist(), strict=True
+            ):
+                made[row].append(token)
+                sure[row].append(chance)
+        stopped = stop is not None and stop.is_set()
+        for row, (number, request, prompt) in enumerate(items):
+            yield self._done(number, request, prompt, made[row], sure[row], stopped=stopped)
+
+    def _padded(self, items: Sequence[tuple[int, Request, _Prompt]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return prompts as one (B, T, D), padded on the left, and their mask (B, T)."""
         rows = [self._embed(request, prompt)[0] for _, request, prompt in items]
         length = max(row.shape[0] for row in rows)
         embedded = rows[0].new_zeros(len(rows), length, rows[0].shape[1])
@@ -204,16 +231,7 @@ class NativeBackend:
         for i, row in enumerate(rows):
             embedded[i, length - row.shape[0] :] = row
             mask[i, length - row.shape[0] :] = 1
-        sampling = items[0][2].sampling
-        steps = list(decode(self.model.language_model, embedded, sampling, mask=mask, eos_ids=self.eos_ids, stop=stop))
-        for row_number, (number, request, prompt) in enumerate(items):
-            made, sure = [], []
-            for step in steps:
-                made.append(int(step.tokens[row_number]))
-                sure.append(float(step.probabilities[row_number]))
-                if made[-1] in self.eos_ids:
-                    break
-            yield self._done(number, request, prompt, made, sure, stopped=stop is not None and stop.is_set())
+        return embedded, mask
 
     def _text(self, made: Sequence[int]) -> str:
         text: str = self.processor.tokenizer.decode(
