@@ -6,6 +6,7 @@ Nothing here imports torch, so that models can be listed at once.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from lhrs_chat.registry import cache_folder, file_sha256
 
 FOLDER = Path(__file__).parent / "models" / "presets"
 RECORD = "weights.json"  # hashes of what an assembled preset was made from and consists of
+SCORER_FILE = "scorer.yaml"
+BASE_FILE = "stands_on.json"
+"""Names the preset below a score model, and the hashes of what was trained of it when the score model was."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,15 @@ class Preset:
         return FOLDER / self.trained
 
 
+@dataclass(frozen=True)
+class ShippedScorer:
+    """A score model that ships with this package: an adapter and a head on a preset."""
+
+    what: str
+    licence: str
+    """Of the adapter and the head."""
+
+
 def part_path(part: WeightsPart) -> Path:
     """Return where the cache keeps the unpacked file of a part."""
     return cache_folder() / "parts" / f"{part.package}-{part.version}" / Path(part.member).name
@@ -165,3 +178,31 @@ def load_preset(name: str) -> Preset:
     if name not in names:
         raise ConfigError("no such preset", found=name, allowed=", ".join(names), next_step=nearest(name, names))
     return load_yaml(FOLDER / f"{name}.yaml", Preset)
+
+
+def scorer_names() -> list[str]:
+    """List the score models that ship with this package."""
+    return sorted(path.parent.name for path in FOLDER.glob(f"*/{SCORER_FILE}"))
+
+
+def load_scorer(name: str) -> ShippedScorer:
+    """Read what one of `scorer_names` is."""
+    return load_yaml(FOLDER / name / SCORER_FILE, ShippedScorer)
+
+
+def scorer_weights(name: str) -> dict[str, str]:
+    """Return the SHA-256 of each weights file of a score model, by file name."""
+    return {path.name: file_sha256(path) for path in sorted((FOLDER / name).glob("*.safetensors"))}
+
+
+def scorer_base(name: str) -> tuple[Preset, dict[str, str]]:
+    """Return the preset below a score model, and the `trained_hashes` that it had when the score model was trained."""
+    told = json.loads((FOLDER / name / BASE_FILE).read_text(encoding="utf-8"))
+    return load_preset(told["base"]), told["trained"]
+
+
+def scorer_path(name: str) -> Path:
+    """Return where the cache keeps an assembled score model; its name changes with its weights and its base."""
+    base, _ = scorer_base(name)
+    stamp = hashlib.sha256(repr((model_path(base).name, scorer_weights(name))).encode()).hexdigest()[:12]
+    return cache_folder() / "models" / f"{name}-{stamp}"

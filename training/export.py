@@ -22,9 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from lhrs_chat.errors import LhrsError, WeightsError
-from lhrs_chat.models.scorers.shipped import BASE_FILE, HEAD_FILE
+from lhrs_chat.models.scorer import ScoreModel
+from lhrs_chat.models.scorers.shipped import HEAD_FILE
 from lhrs_chat.models.whole_folder import check_out, whole_folder
-from lhrs_chat.presets import FOLDER, RECORD, trained_hashes
+from lhrs_chat.presets import BASE_FILE, FOLDER, RECORD, trained_hashes
 from lhrs_chat.registry import file_sha256
 
 from .adapter import has_adapter, merge_adapter
@@ -103,12 +104,13 @@ def export_model(run: Path, out: Path, dtype: torch.dtype = torch.float32, score
     if is_foreign(recipe):
         name = recipe.model or ""
         hub = () if Path(name).is_dir() else (name,)
-        origin = Origin(f"{name}, its adapter merged in", f"that of {name}", hub)
         model, processor = merged(run)
+        what = f"a score model on {name}" if isinstance(model, ScoreModel) else f"{name}, its adapter merged in"
+        origin = Origin(what, f"that of {name}", hub)
     else:
         origin = origin_of(load_system(recipe.preset))
         model, processor = _own(run, recipe)
-    nn.Module.to(model, dtype)
+    nn.Module.to(model.model if isinstance(model, ScoreModel) else model, dtype)  # a head stays in float32
     if (run / HEAD_FILE).is_file():
         model = put_head(model, run)
     with whole_folder(out) as scratch:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lhrs_chat.commands import Command
@@ -39,15 +41,17 @@ def run(args: argparse.Namespace) -> int:
             lines += _terminal.paragraph(f"convert it: {model['convert']}", "  - ", "    ")
     lines.append("")
     lines += _terminal.paragraph(
-        "--model also takes a folder written by save_pretrained, or a Hugging Face id such as owner/name."
+        "--model also takes a folder written by save_pretrained, or a Hugging Face id such as owner/name. A model that "
+        "scores is for score --model and ask --scorer."
     )
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
 
 
 def listing() -> list[dict[str, Any]]:
-    """Describe every preset: name, what it is, its published weights, and what of it is in the cache.
+    """Describe every model: name, what it is, its published weights, and what of it is in the cache.
 
+    `for` is `chat`, or `score` for a score model, whose weights ship with this package and stand on a preset.
     `folder` is the finished model in the form of transformers, None until it has been put together or converted.
     `convert` is the command for a model that is converted from its official checkpoint, which is at `checkpoint`. Such
     models come last.
@@ -56,7 +60,7 @@ def listing() -> list[dict[str, Any]]:
 
     parts = doctor.weights()
     keys = ("part", "what", "source", "licence", "sha256", "present")
-    found = []
+    found: list[dict[str, Any]] = []
     for name in presets.preset_names():
         own = [{key: getattr(part, key) for key in keys} for part in parts if part.preset == name]
         preset = presets.load_preset(name)
@@ -66,6 +70,7 @@ def listing() -> list[dict[str, Any]]:
         found.append(
             {
                 "name": name,
+                "for": "chat",
                 "what": preset.what,
                 "present": ready or (bool(own) and all(part["present"] for part in own)),
                 "folder": str(folder) if ready else None,
@@ -74,7 +79,37 @@ def listing() -> list[dict[str, Any]]:
                 "convert": presets.convert_command(preset),
             }
         )
+    found += [_scorer(name, {model["name"]: model for model in found}) for name in presets.scorer_names()]
     return sorted(found, key=lambda model: bool(model["convert"]))
+
+
+def _scorer(name: str, chats: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Describe a score model as `listing` does; it can be put together where the preset below it can."""
+    from lhrs_chat import presets
+
+    scorer, folder = presets.load_scorer(name), presets.scorer_path(name)
+    base, _ = presets.scorer_base(name)
+    ready = presets.is_assembled(folder)
+    return {
+        "name": name,
+        "for": "score",
+        "what": scorer.what,
+        "present": ready or chats[base.name]["present"],
+        "folder": str(folder) if ready else None,
+        "weights": [
+            {
+                "part": Path(file).stem.removesuffix("_model"),
+                "what": f"{file}, {(presets.FOLDER / name / file).stat().st_size / 1e6:.2g} MB",
+                "source": "this package",
+                "licence": scorer.licence,
+                "sha256": sha256,
+                "present": True,
+            }
+            for file, sha256 in presets.scorer_weights(name).items()
+        ],
+        "checkpoint": "",
+        "convert": "",
+    }
 
 
 COMMAND = Command("list the models and where their weights come from", arguments, run)

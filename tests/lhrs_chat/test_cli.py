@@ -383,6 +383,37 @@ def test_models_lists_the_presets(capsys: Any, tmp_path: Path, monkeypatch: pyte
     assert max(len(line) for line in out.splitlines() if str(tmp_path)[:20] not in line) <= 80
 
 
+def test_models_lists_the_score_models(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LHRS_CHAT_CACHE", str(tmp_path))
+    assert run("models", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [model["name"] for model in found if model["for"] == "score"] == presets.scorer_names() == ["score-nano"]
+    assert {model["for"] for model in found if model["name"] in presets.preset_names()} == {"chat"}
+    assert len({frozenset(model) for model in found}) == 1, "all are told in the same words"
+    (scorer,) = (model for model in found if model["for"] == "score")
+    assert (scorer["present"], scorer["folder"], scorer["convert"]) == (False, None, "")
+    shipped = presets.FOLDER / "score-nano"
+    assert {part["sha256"] for part in scorer["weights"]} == {
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in shipped.glob("*.safetensors")
+    }
+    licence = presets.load_scorer("score-nano").licence
+    told = {(part["source"], part["licence"], part["present"]) for part in scorer["weights"]}
+    assert told == {("this package", licence, True)}
+    base, _ = presets.scorer_base("score-nano")
+    for model in (presets.model_path(base), presets.scorer_path("score-nano")):
+        model.mkdir(parents=True)
+        (model / presets.RECORD).touch()
+        assert run("models", "--json") == 0
+        scorer = listed("score-nano", capsys)
+        ready = model == presets.scorer_path("score-nano")
+        assert (scorer["present"], scorer["folder"]) == (True, str(model) if ready else None)
+    assert run("models") == 0
+    out = capsys.readouterr().out
+    megabytes = (shipped / "adapter_model.safetensors").stat().st_size / 1e6
+    assert "score-nano  (ready)" in out
+    assert f"  - adapter_model.safetensors, {megabytes:.2g} MB; from this package, {licence}"[:60] in out
+
+
 def test_doctor_tells_what_is_there_and_what_is_missing(
     capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

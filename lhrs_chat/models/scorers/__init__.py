@@ -59,17 +59,27 @@ def open_scorer(model: str, *, dtype: str = "auto", layout: str | None = None) -
     Raises:
         LhrsError: there is no such model, it is no score model, or its weights do not fit.
     """
+    from lhrs_chat import presets
     from lhrs_chat.models.scorer import is_score_model
     from lhrs_chat.models.scorers import shipped
     from lhrs_chat.models.scorers.clip import ClipScorer, is_clip
     from lhrs_chat.models.scorers.vlm import VlmScorer
     from lhrs_chat.models.weights import Precision, locate
+    from lhrs_chat.plugins import nearest
 
-    if model in shipped.names():
+    if model in presets.scorer_names():
         return VlmScorer.open(shipped.assemble(model), model, Precision(dtype), layout)
     place = Path(model).expanduser()
     if is_clip(place):
         return ClipScorer.open(place, model)
+    if "/" not in model and not place.is_dir() and model not in presets.preset_names():
+        names = presets.scorer_names()
+        raise WeightsError(
+            "no such score model",
+            found=model,
+            allowed=f"{', '.join(names)}, a local folder, or a Hugging Face id such as owner/name",
+            next_step=nearest(model, names) or "lhrs-chat score --help tells what is taken",
+        )
     folder = locate(model)
     if is_clip(folder):
         return ClipScorer.open(folder, model)

@@ -29,7 +29,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     adapted = get_peft_model(model.language_model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(str(folder))
     save_file({"weight": torch.ones(1, model.config.text_config.hidden_size)}, folder / shipped.HEAD_FILE)
-    (folder / shipped.BASE_FILE).write_text(json.dumps({"base": "lhrs-nano", "trained": {"bridge": "1"}}))
+    (folder / presets.BASE_FILE).write_text(json.dumps({"base": "lhrs-nano", "trained": {"bridge": "1"}}))
+    (folder / presets.SCORER_FILE).write_text("what: tells a port from a lake\nlicence: CC0-1.0\n")
     monkeypatch.setenv("LHRS_CHAT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(assemble, "assemble", lambda preset: base)
     monkeypatch.setattr(presets, "trained_hashes", lambda preset: {"bridge": "1"})
@@ -41,7 +42,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_is_opened_by_its_name_and_made_once(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shipped.names() == ["score-tiny"]
+    assert presets.scorer_names() == ["score-tiny"]
     scorer = open_scorer("score-tiny")
     assert isinstance(scorer, VlmScorer) and scorer.name == "score-tiny"
     (first,) = scorer.score([ROW])
