@@ -68,7 +68,7 @@ def _scenes(asked: argparse.Namespace) -> list[Row]:
 def _scoring(asked: argparse.Namespace) -> list[Row]:
     from bench.scoring import measure
 
-    return [measure()]
+    return measure()
 
 
 def _train_step(asked: argparse.Namespace) -> list[Row]:

@@ -129,9 +129,24 @@ def write_table(location: Location, columns: Mapping[str, type], records: Iterab
 
 
 def read_columns(location: Location, names: Sequence[str]) -> dict[str, list[Any]]:
-    """Read some columns of a Parquet file, whole."""
-    with _parquet_file(str(location)) as table:
-        found: dict[str, list[Any]] = table.read(list(names), use_threads=False).to_pydict()
+    """Read some columns of a Parquet file, whole.
+
+    Raises:
+        DataError: there is no such file, it is no Parquet file, or it lacks a column.
+    """
+    try:
+        with _parquet_file(str(location)) as table:
+            there = table.schema_arrow.names
+            found: dict[str, list[Any]] = table.read(list(names), use_threads=False).to_pydict()
+    except FileNotFoundError as error:
+        raise DataError("no such file", found=str(location), allowed="a Parquet file") from error
+    except ValueError as error:  # pyarrow's own errors are of this kind
+        raise DataError("this is no Parquet file", found=f"{location}: {error}") from error
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise DataError(
+            "this Parquet file lacks columns", found=f"no {', '.join(missing)} in {location}", allowed=", ".join(there)
+        )
     return found
 
 

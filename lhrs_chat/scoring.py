@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +41,11 @@ COLUMNS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: rows in all, those of an earlier run, those without a score, and new rows a second."""
+    """What a run did: rows in all, those of an earlier run, those without a score by reason, new rows a second."""
 
     rows: int
     reused: int
-    unscored: int
+    unscored: Counter[str]
     rows_per_second: float
 
 
@@ -105,9 +107,13 @@ def score_rows(source: storage.Location, scorer: Scorer, out: Path, *, part_rows
         part_rows: rows of a part; their pictures are held at once.
 
     Raises:
-        DataError: there are no rows, or a line is no row.
+        DataError: there are no rows, a line is no row, or `out` is a folder.
     """
+    if out.is_dir():
+        raise DataError("scores are written into a file", found=f"{out} is a folder", next_step="name a .parquet file")
     rows = samples.Rows.open(source)
+    if not len(rows):
+        raise DataError("there are no rows to score", found=str(source))
     plan = {"rows": len(rows), "source": _contents(rows.files), "part_rows": part_rows}
     plan |= {"weights": scorer.weights_sha256, "prompt": scorer.prompt_sha256, "model": scorer.name}
     parts = out.with_name(out.name + ".parts")
@@ -175,17 +181,22 @@ def _records(rows: Sequence[Sample], scorer: Scorer) -> Iterator[dict[str, objec
         }
 
 
-def _join(parts: Sequence[Path], out: Path) -> int:
-    """Write all parts as one file and return how many rows have no score."""
-    unscored = 0
+def _kind(reason: str) -> str:
+    """What a reason says of any row: without what was found, and with every number as N."""
+    return re.sub(r"\d+", "N", reason.partition(": ")[0])
+
+
+def _join(parts: Sequence[Path], out: Path) -> Counter[str]:
+    """Write all parts as one file and count the reasons of rows without a score, numbers and names left out."""
+    unscored: Counter[str] = Counter()
 
     def every() -> Iterator[dict[str, object]]:
-        nonlocal unscored
         for part in parts:
             columns = samples.read_columns(part, list(COLUMNS))
             for values in zip(*(columns[name] for name in COLUMNS), strict=True):
                 record = dict(zip(COLUMNS, values, strict=True))
-                unscored += record["score"] is None
+                if record["score"] is None:
+                    unscored[_kind(str(record["reason"]))] += 1
                 yield record
 
     samples.write_table(out, COLUMNS, every())

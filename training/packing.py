@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from lhrs_chat.models.branches import Tree, lay
+
 from .labels import IGNORED
 
 
@@ -47,27 +49,10 @@ class Batch:
 
 def collate(packs: Sequence[Pack], pad_id: int, multiple: int = 1) -> Batch:
     """Lay packs side by side, padded on the right to a multiple of `multiple` tokens."""
-    length = -(-max(len(pack) for pack in packs) // multiple) * multiple
-    shape = (len(packs), length)
-    ids = torch.full(shape, pad_id, dtype=torch.long)
-    labels = torch.full(shape, IGNORED, dtype=torch.long)
-    positions = torch.zeros(shape, dtype=torch.long)
-    group = torch.full(shape, -1, dtype=torch.long)  # 0 is the prefix, 1.. the branches, -1 padding
-    for row, pack in enumerate(packs):
-        end = len(pack.prefix)
-        ids[row, :end] = torch.tensor(pack.prefix)
-        positions[row, :end] = torch.arange(end)
-        group[row, :end] = 0
-        for number, branch in enumerate(pack.branches, 1):
-            start, size = end, len(branch.question) + len(branch.answer)
-            end = start + size
-            ids[row, start:end] = torch.tensor(branch.question + branch.answer)
-            labels[row, end - len(branch.answer) : end] = torch.tensor(branch.answer)
-            positions[row, start:end] = torch.arange(len(pack.prefix), len(pack.prefix) + size)
-            group[row, start:end] = number
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
-    key, query = group[:, None, :], group[:, :, None]
-    seen = causal & ((key == query) | ((key == 0) & (query >= 0)))
-    seen |= torch.eye(length, dtype=torch.bool)  # padding sees itself, so that no row of the softmax is empty
-    mask = torch.zeros(seen.shape, dtype=torch.float32).masked_fill(~seen, torch.finfo(torch.float32).min)
-    return Batch(ids, labels, positions, mask[:, None])
+    said = [tuple(branch.question + branch.answer for branch in pack.branches) for pack in packs]
+    laid = lay([Tree(pack.prefix, texts) for pack, texts in zip(packs, said, strict=True)], pad_id, multiple)
+    labels = torch.full_like(laid.input_ids, IGNORED)
+    answers = [branch.answer for pack in packs for branch in pack.branches]
+    for answer, (row, last) in zip(answers, laid.ends.tolist(), strict=True):
+        labels[row, last + 1 - len(answer) : last + 1] = torch.tensor(answer)
+    return Batch(laid.input_ids, labels, laid.position_ids, laid.attention_mask)

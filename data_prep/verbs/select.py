@@ -194,11 +194,19 @@ def select(
         tell: an entry of `meta`; the report counts what each arm keeps of its values.
 
     Raises:
-        DataError: the scores are not of this data set.
+        DataError: the scores are not of this data set, or nothing would be kept.
     """
     read = {name: read_scores(source, file, by) for name, file in scores.items()}
     top = read["top"]
     chosen = {name: best(scored, share) for name, scored in read.items()}
+    for name, (kept, _) in chosen.items():
+        if not kept.any():
+            raise DataError(
+                "no row would be kept",
+                found=f"{share:.4g} of {len(kept)} rows, {int(np.isfinite(read[name].scores).sum())} with a score",
+                allowed="a row or more in at least one stratum",
+                next_step="raise --top, take fewer strata, or look at the reasons in the file of the scores",
+            )
     arms = {name: (read[name], *found) for name, found in chosen.items()}
     arms["random"] = (top, drawn(top, chosen["top"][0], seed), {})
     by_length = replace(top, scores=top.lengths.astype(float))

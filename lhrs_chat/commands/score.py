@@ -28,9 +28,10 @@ def run(args: argparse.Namespace) -> int:
     scorer = open_scorer(args.model, dtype=args.dtype, layout=args.layout)
     done = score_rows(args.data, scorer, args.out)
     sys.stdout.write(
-        f"{done.rows} rows in {args.out}: {done.reused} taken over from an earlier run, {done.unscored} without a "
-        f"score; {done.rows_per_second:.1f} rows a second\n"
+        f"{done.rows} rows in {args.out}: {done.reused} taken over from an earlier run, {done.unscored.total()} "
+        f"without a score; {done.rows_per_second:.1f} rows a second\n"
     )
+    sys.stdout.writelines(f"  {count} without a score: {reason}\n" for reason, count in done.unscored.most_common())
     return 0
 
 

@@ -93,7 +93,11 @@ class ScoreModel(PreTrainedModel):
         """Score `states`: (B, T, D) at the last token of `mask`: (B, T) that is 1; (B, 1), float32."""
         steps = torch.arange(mask.shape[1], device=mask.device)
         last = (mask.long() * steps).argmax(-1)
-        scores: torch.Tensor = self.score(states[torch.arange(len(last), device=states.device), last].float())
+        return self.judge(states[torch.arange(len(last), device=states.device), last])
+
+    def judge(self, read: torch.Tensor) -> torch.Tensor:
+        """Score the hidden states of last tokens, (M, D): (M, 1), float32."""
+        scores: torch.Tensor = self.score(read.float())
         return nn.functional.softplus(scores) if self.config.score_activation == "softplus" else scores
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
@@ -132,35 +136,31 @@ class LhrsForSequenceClassification(ScoreModel):
 
     def score_branches(
         self,
-        prefix_ids: torch.Tensor,
-        pixel_values: torch.Tensor,
-        branch_ids: torch.Tensor,
-        branch_mask: torch.Tensor,
-        owners: torch.Tensor,
+        input_ids: torch.Tensor,
+        position_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        ends: torch.Tensor,
+        pixel_values: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Score texts that share beginnings, as `forward` would, each beginning computed once: (B, 1).
+        """Score texts that share beginnings as `forward` scores each of them alone: (M, 1).
 
         Args:
-            prefix_ids: (P, T), beginnings up to their pictures, all of one length.
-            pixel_values: (N, C, H, W), the pictures of the beginnings in their order.
-            branch_ids: (B, S), what follows, padded on the right.
-            branch_mask: (B, S), 1 for real tokens.
-            owners: (B,), the number of the beginning that each row follows.
+            input_ids: (B, T), see `lhrs_chat.models.branches.Laid`, also of the three that follow.
+            position_ids: (B, T).
+            attention_mask: (B, 1, T, T).
+            ends: (M, 2).
+            pixel_values: (N, C, H, W), the pictures in the order of their tokens, or None.
         """
         model: Any = self.model
-        layers = model.language_model.model
-        visual = model.visual_tokens(pixel_values)
-        cache = layers(inputs_embeds=model.splice(prefix_ids, visual), use_cache=True).past_key_values
-        cache.batch_select_indices(owners)
-        before = prefix_ids.shape[1]
-        states = layers(
-            inputs_embeds=model.splice(branch_ids, None),
-            attention_mask=torch.cat([branch_mask.new_ones(len(owners), before), branch_mask], dim=1),
-            position_ids=before + (branch_mask.long().cumsum(-1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
+        visual = None if pixel_values is None else model.visual_tokens(pixel_values)
+        embedded = model.splice(input_ids, visual)
+        states = model.language_model.model(
+            inputs_embeds=embedded,
+            attention_mask=attention_mask.to(embedded.dtype),
+            position_ids=position_ids,
+            use_cache=False,
         ).last_hidden_state
-        return self.read(states, branch_mask)
+        return self.judge(states[ends[:, 0], ends[:, 1]])
 
 
 _CLASSES: dict[type[PreTrainedConfig], type[ScoreModel]] = {LhrsConfig: LhrsForSequenceClassification}

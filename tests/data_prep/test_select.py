@@ -124,3 +124,22 @@ def test_shares(text: str, share: float) -> None:
 def test_what_is_no_share_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="no share"):
         share_of(text)
+
+
+def test_a_selection_of_nothing_is_refused_before_anything_is_written(data: tuple[Path, Path], tmp_path: Path) -> None:
+    rows = list(samples.read(data[0]))
+    none = write_scores(tmp_path / "none.parquet", rows, [None] * len(rows))
+    for scores, share in ((none, 0.3), (data[1], 0.001)):
+        with pytest.raises(DataError, match="no row would be kept"):
+            select(data[0], {"top": scores}, tmp_path / "out", share)
+    with pytest.raises(DataError, match="no row would be kept"):
+        select(data[0], {"top": data[1], "clip": none}, tmp_path / "out", 0.3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_hold_no_scores_are_refused(data: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("no")
+    samples.write_table(tmp_path / "other.parquet", {"id": str}, [{"id": "r000"}])
+    for name, said in (("lost", "no such file"), ("text", "no Parquet"), ("other", "lacks columns")):
+        with pytest.raises(DataError, match=said):
+            read_scores(data[0], tmp_path / f"{name}.parquet", ())

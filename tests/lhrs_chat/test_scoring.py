@@ -11,7 +11,7 @@ from lhrs_chat import samples
 from lhrs_chat.errors import DataError
 from lhrs_chat.models.scorers import Judged, Score
 from lhrs_chat.schema import Box, Image, Message, Part, Sample
-from lhrs_chat.scoring import COLUMNS, Summary, judged, score_rows
+from lhrs_chat.scoring import COLUMNS, judged, score_rows
 from tests import tiny
 
 
@@ -63,7 +63,8 @@ def test_every_row_gets_a_score_or_a_reason(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.parquet"
     done = score_rows(data, LengthScorer(), out, part_rows=3)
     found = samples.read_columns(out, list(COLUMNS))
-    assert (done.rows, done.reused, done.unscored) == (10, 0, 4)
+    assert (done.rows, done.reused, done.unscored.total()) == (10, 0, 4)
+    assert done.unscored["it counts"] == 1 and done.unscored["no such image file"] == 1
     assert found["id"] == [f"r{number}" for number in range(10)]
     assert found["score"] == [4.0, 1.0, 2.0, None, None, None, 9.0, None, 8.0, 9.0]
     assert [bool(reason) for reason in found["reason"]] == [score is None for score in found["score"]]
@@ -91,7 +92,7 @@ def test_parts_of_another_model_are_not_taken_over(data: Path, tmp_path: Path) -
         score_rows(data, LengthScorer(breaks_after=2), out, part_rows=3)
     other = LengthScorer()
     other.weights_sha256 = "another"
-    assert score_rows(data, other, out, part_rows=3) == Summary(10, 0, 4, pytest.approx(0, abs=1e9))
+    assert score_rows(data, other, out, part_rows=3).reused == 0
     assert set(samples.read_columns(out, ["weights_sha256"])["weights_sha256"]) == {"another"}
 
 
@@ -114,3 +115,13 @@ def test_turns_out_of_order_are_refused() -> None:
     sample = Sample("r", (), "vqa", "made", "CC0", "r", messages=(Message.of("assistant", "Yes."),))
     with pytest.raises(DataError, match="in turn"):
         judged(sample, "brackets100", {})
+
+
+def test_what_cannot_be_written_or_holds_no_rows_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    scorer = LengthScorer()
+    with pytest.raises(DataError, match="into a file"):
+        score_rows(data, scorer, tmp_path)
+    (tmp_path / "void.jsonl").write_text("")
+    with pytest.raises(DataError, match="no rows"):
+        score_rows(tmp_path / "void.jsonl", scorer, tmp_path / "scores.parquet")
+    assert scorer.calls == 0 and not list(tmp_path.glob("*.parts"))

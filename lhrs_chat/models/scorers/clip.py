@@ -59,7 +59,7 @@ class ClipScorer:
             MissingExtraError: open_clip is not installed.
             WeightsError: the weights do not fit their configuration.
         """
-        open_clip = _open_clip()
+        open_clip = open_clip_module()
         digest = weights_hash(folder)
         if not (folder / WEIGHTS).is_file():
             raise WeightsError("a CLIP is read from safetensors", found=f"no {folder / WEIGHTS}")
@@ -96,19 +96,34 @@ class ClipScorer:
 
     def _cosines(self, rows: Sequence[Judged]) -> list[float]:
         seen: dict[int, int] = {}
-        pixels: list[torch.Tensor] = []
+        shown: list[np.ndarray] = []
         for row in rows:
             if id(row.images[0]) not in seen:
-                seen[id(row.images[0])] = len(pixels)
-                pixels.append(self.transform(PilImage.fromarray(np.ascontiguousarray(row.images[0])).convert("RGB")))
-        with torch.inference_mode():
-            shown = self.model.encode_image(torch.stack(pixels), normalize=True)
-            said = self.model.encode_text(self.tokenizer([row.answer for row in rows]), normalize=True)
-        picked = shown[[seen[id(row.images[0])] for row in rows]]
-        return [float(value) for value in (picked * said).sum(-1).float()]
+                seen[id(row.images[0])] = len(shown)
+                shown.append(row.images[0])
+        picked = self.pictures(shown)[[seen[id(row.images[0])] for row in rows]]
+        return [float(value) for value in (picked * self.texts([row.answer for row in rows])).sum(-1).float()]
+
+    @torch.inference_mode()
+    def pictures(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """Return the normalised features of `images`, each (H, W, 3) of uint8: (N, D)."""
+        pixels = [self.transform(PilImage.fromarray(np.ascontiguousarray(image)).convert("RGB")) for image in images]
+        features: torch.Tensor = self.model.encode_image(torch.stack(pixels), normalize=True)
+        return features
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return the normalised features of `texts`, cut to what the model reads: (N, D)."""
+        features: torch.Tensor = self.model.encode_text(self.tokenizer(list(texts)), normalize=True)
+        return features
 
 
-def _open_clip() -> Any:
+def open_clip_module() -> Any:
+    """Return open_clip.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         import open_clip
     except ImportError as error:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lhrs_chat.errors import ConfigError
+from lhrs_chat.errors import ConfigError, WeightsError
 from lhrs_chat.models.scorer import new_score_model
-from lhrs_chat.models.scorers import Judged
+from lhrs_chat.models.scorers import Judged, open_scorer, vlm
 from lhrs_chat.models.scorers.vlm import VlmScorer
 from tests import tiny
 
@@ -95,3 +95,27 @@ def test_a_score_that_is_no_number_is_no_score(folder: Path) -> None:
     torch.nn.init.constant_(broken.model.score.weight, math.nan)
     (made,) = broken.score(ROWS[:1])
     assert made.value is None and "nan" in made.reason
+
+
+@pytest.mark.parametrize(("pack_tokens", "encoded"), [(512, 2), (1, 6)])
+def test_texts_about_a_picture_share_it_and_score_as_alone(
+    scorer: VlmScorer, monkeypatch: pytest.MonkeyPatch, pack_tokens: int, encoded: int
+) -> None:
+    first, second = tiny.picture(6), tiny.picture(7)
+    rows = [Judged(text, question, (first,)) for question in ("What?", "Where?") for text in ("a port", "a sea")]
+    rows += [Judged("a port", images=(second,)), Judged("a port and a ship", images=(second,))]
+    alone = [
+        scorer.model(**scorer.inputs([scorer.write(row)[0]], [vlm.pictures_of(row)])).logits.item() for row in rows
+    ]
+    assert len(set(alone)) == len(rows)
+    shown = []
+    see = scorer.model.model.visual_tokens
+    monkeypatch.setattr(scorer.model.model, "visual_tokens", lambda pixels: (shown.append(len(pixels)), see(pixels))[1])
+    monkeypatch.setattr(vlm, "PACK_TOKENS", pack_tokens)
+    assert values(scorer, rows) == pytest.approx(alone, abs=1e-4)
+    assert sum(shown) == encoded
+
+
+def test_a_name_that_is_not_known_is_told_the_score_models() -> None:
+    with pytest.raises(WeightsError, match="did you mean score-nano"):
+        open_scorer("score-nanno")
