@@ -13,12 +13,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
 from lhrs_chat.errors import ConfigError
-from lhrs_chat.models.backends.transformers import ADAPTER, TransformersBackend, with_adapter
+from lhrs_chat.models.backends.transformers import ADAPTER, TransformersBackend, open_processor, with_adapter
+from lhrs_chat.models.scorer import is_score_model, load_score_model
 from lhrs_chat.models.weights import Precision, is_ours, locate
+from lhrs_chat.presets import preset_names
 
 from .adapter import targets_of
 from .attention import attention_of
-from .recipe import Recipe
+from .recipe import LoraPart, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,8 @@ RANK, ALPHA = 16, 32
 
 def is_foreign(recipe: Recipe) -> bool:
     """Whether a recipe begins from a whole model of transformers that is not of our own kind."""
-    return recipe.model is not None and not is_ours(locate(recipe.model))
+    model = recipe.model
+    return model is not None and model not in preset_names() and not is_ours(locate(model))
 
 
 def part_of(name: str) -> str:
@@ -71,16 +74,7 @@ def open_foreign(recipe: Recipe) -> TransformersBackend:
         made = with_adapter(base, recipe.start, learns=True)
     else:
         targets = targets_of(recipe.lora.targets) if recipe.lora.targets else sorted(_layers(base))
-        rank = recipe.lora.rank or RANK
-        shape = LoraConfig(
-            r=rank,
-            lora_alpha=recipe.lora.alpha or ALPHA,
-            lora_dropout=recipe.lora.dropout,
-            target_modules=targets,
-            use_dora=recipe.lora.dora,
-            task_type="CAUSAL_LM",
-        )
-        made = get_peft_model(base, shape)
+        made = get_peft_model(base, lora_shape(recipe.lora, targets, "CAUSAL_LM"))
     where = Path(recipe.model).expanduser()
     made.peft_config["default"].base_model_name_or_path = str(where.resolve()) if where.is_dir() else recipe.model
     if recipe.optim.gradient_checkpointing:
@@ -91,8 +85,28 @@ def open_foreign(recipe: Recipe) -> TransformersBackend:
     return opened
 
 
+def lora_shape(lora: LoraPart, targets: list[str] | str, task: str | None = None) -> LoraConfig:
+    """Return a new adapter as peft wants it.
+
+    Args:
+        lora: of the recipe.
+        targets: layers that it lies on.
+        task: how peft calls what the model does.
+    """
+    return LoraConfig(
+        r=lora.rank or RANK,
+        lora_alpha=lora.alpha or ALPHA,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_dora=lora.dora,
+        task_type=task,
+    )
+
+
 def merged(run: Path) -> tuple[Any, Any]:
-    """Return the model that a run taught, its adapter merged, and its processor."""
+    """Return the model that a run taught, its adapter merged, and its processor; also that of a score model."""
+    if is_score_model(run):
+        return load_score_model(run), open_processor(run, str(run))
     opened = TransformersBackend.open(run, str(run))
     opened.processor.tokenizer.padding_side = "right"
     return opened.model, opened.processor

@@ -1,4 +1,4 @@
-"""Preference rows: an answer and, in `meta["rejected"]`, worse ones; and what is counted of their scores."""
+"""Preference rows: an answer and, in `meta["rejected"]`, worse ones; what is learned and counted of their scores."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from lhrs_chat import samples
 from lhrs_chat.errors import DataError
+from lhrs_chat.models.scorers.ranking import order_losses
 from lhrs_chat.schema import Sample
 
 TASK = "preference"
+_FIRST = 0.01  # spread of the weights that a new head begins with
+"""Not 0, or nothing would be learned of the parts below it in the first step."""
 
 
 def of_split(folder: Path, split: str) -> Iterator[Sample]:
@@ -34,6 +38,27 @@ def rejected(row: Sample) -> list[str]:
 def error_of(row: Sample) -> str:
     """Return what is wrong with the worse texts of a row, the name of its source where that is not known."""
     return str(row.meta.get("error", row.source))
+
+
+def fill_head(head: nn.Linear) -> None:
+    """Give a new head the weights that it begins with."""
+    nn.init.normal_(head.weight, std=_FIRST)
+
+
+def losses_of(scores: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Return the loss of the order of each row, (rows,) (Plackett, 1975; Luce, 1959).
+
+    Args:
+        scores: (texts,), row by row, the best one first.
+        sizes: (rows,), texts of each row.
+    """
+    ends = sizes.cumsum(0)
+    losses = scores.new_zeros(len(sizes))
+    for size in sizes.unique().tolist():
+        of_size = (sizes == size).nonzero()[:, 0]
+        places = (ends[of_size] - size)[:, None] + torch.arange(size, device=sizes.device)
+        losses = losses.index_copy(0, of_size, order_losses(scores[places].flatten(), size))
+    return losses
 
 
 class PairTally:

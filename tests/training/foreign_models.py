@@ -6,6 +6,10 @@ from pathlib import Path
 
 import torch
 from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
@@ -38,17 +42,40 @@ def write_qwen2(folder: Path) -> Path:
     return _written(folder, made, processor)
 
 
+def write_qwen2_5(folder: Path) -> Path:
+    """A Qwen2.5-VL whose tower attends within windows of 16 px in one layer, and everywhere in the other."""
+    torch.manual_seed(0)
+    words = qwen.tokenizer()
+    two = qwen.config()
+    config = Qwen2_5_VLConfig(
+        text_config=_text_of(two),
+        vision_config={
+            "depth": 2,
+            "hidden_size": 16,
+            "intermediate_size": 32,
+            "num_heads": 2,
+            "patch_size": 4,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+            "window_size": 16,
+            "fullatt_block_indexes": [1],
+            "out_hidden_size": 32,
+        },
+        **_signs_of(two),
+    )
+    processor = Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(**PIXELS), words, Qwen2VLVideoProcessor(**PIXELS), chat_template=CHATML
+    )
+    return _written(folder, Qwen2_5_VLForConditionalGeneration(config), processor)
+
+
 def write_qwen3(folder: Path) -> Path:
     """A Qwen3-VL with one layer that takes what the tower sees half-way."""
     torch.manual_seed(0)
     words = qwen.tokenizer()
     two = qwen.config()
     config = Qwen3VLConfig(
-        text_config={
-            **{name: value for name, value in two.text_config.to_dict().items() if name in TEXT},
-            "head_dim": 8,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
-        },
+        text_config={**_text_of(two), "head_dim": 8},
         vision_config={
             "depth": 2,
             "hidden_size": 16,
@@ -61,10 +88,7 @@ def write_qwen3(folder: Path) -> Path:
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
-        image_token_id=two.image_token_id,
-        video_token_id=two.video_token_id,
-        vision_start_token_id=two.vision_start_token_id,
-        vision_end_token_id=two.vision_end_token_id,
+        **_signs_of(two),
     )
     made = Qwen3VLForConditionalGeneration(config)
     processor = Qwen3VLProcessor(
@@ -77,6 +101,16 @@ TEXT = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
     *("num_key_value_heads", "max_position_embeddings", "initializer_range", "pad_token_id"),
 )
+
+
+def _text_of(two: Qwen2VLConfig) -> dict:
+    sizes = {name: value for name, value in two.text_config.to_dict().items() if name in TEXT}
+    return {**sizes, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}}
+
+
+def _signs_of(two: Qwen2VLConfig) -> dict:
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    return {name: getattr(two, name) for name in names}
 
 
 def _written(folder: Path, model: torch.nn.Module, processor: object) -> Path:

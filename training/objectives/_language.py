@@ -49,9 +49,9 @@ def step_flops(model: PreTrainedModel) -> float:
     And 2 for each weight that is trained (Chowdhery et al., 2022, appendix B, without its term for attention). The head
     counts as passed by every token, though only learned ones pass it; the encoder does not count.
     """
-    text, head = model.get_decoder(), model.get_output_embeddings().weight
+    text, head = model.get_decoder(), model.get_output_embeddings()  # a score model has none of words
     weights = [tensor for name, tensor in text.named_parameters() if tensor.dim() == 2 and "embed" not in name]
-    everything = sum(tensor.numel() for tensor in weights if tensor is not head)
+    everything = sum(tensor.numel() for tensor in weights if head is None or tensor is not head.weight)
     trained = sum(tensor.numel() for tensor in weights if tensor.requires_grad)
     return float(4 * everything + 2 * trained)
 

@@ -6,7 +6,6 @@ read where a score model reads it, at the last token of the conversation; texts 
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,12 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lhrs_chat.errors import DataError
 from lhrs_chat.models.processing import LhrsProcessor
 from lhrs_chat.models.scorer import ScoreModel, with_head
 from lhrs_chat.models.scorers import Judged
 from lhrs_chat.models.scorers.layouts import LAYOUTS, TRAINED_WITH
-from lhrs_chat.models.scorers.ranking import order_losses
 from lhrs_chat.models.scorers.shipped import HEAD_FILE
 from lhrs_chat.models.strict import load_strictly
 from lhrs_chat.models.vlm import LhrsForConditionalGeneration
@@ -33,25 +30,21 @@ from .. import start
 from ..attention import prepare_layers
 from ..boxes import spoken
 from ..features import features
+from ..foreign import is_foreign
 from ..labels import IGNORED
-from ..order import by_length, plan, step_rows
 from ..packing import Branch, Pack, collate
 from ..pictures import pixels_of
-from ..preferences import TASK, PairTally, error_of, of_split, rejected
+from ..preferences import PairTally, error_of, fill_head, losses_of, rejected
 from ..recipe import Recipe
 from ..rows import data_hashes, files_of
-from ..stage import TOLD, Stage, Told
-from . import Objective
+from ..stage import Stage
+from . import Objective, _foreign_pairs
 from ._language import layer_width, set_up, step_flops
 from ._next_token import TextObjective
-from ._rows import spread
+from ._pairs import draw
 from .text import COMPILED_LENGTHS
 
-log = logging.getLogger(__name__)
-
 _BLANK = np.zeros((1, 1, 3), np.uint8)  # stands for a picture where only its token is written
-_FIRST = 0.01  # spread of the weights that a new head begins with
-"""Not 0, or nothing would be learned of the parts below it in the first step."""
 
 
 @dataclass(frozen=True)
@@ -119,13 +112,7 @@ class RewardObjective(TextObjective):
         scores = self.scores(**inputs)
         if not self.training:
             self.tally.add(scores, sizes, errors)
-        ends = sizes.cumsum(0)
-        losses = scores.new_zeros(len(sizes))
-        for size in sizes.unique().tolist():
-            of_size = (sizes == size).nonzero()[:, 0]
-            places = (ends[of_size] - size)[:, None] + torch.arange(size, device=sizes.device)
-            losses = losses.index_copy(0, of_size, order_losses(scores[places].flatten(), size))
-        return losses
+        return losses_of(scores, sizes)
 
 
 def texts(sample: Sample, processor: LhrsProcessor) -> list[list[int]]:
@@ -181,7 +168,7 @@ def put_head(model: LhrsForConditionalGeneration, folder: Path | None) -> ScoreM
     if file is not None and file.is_file():
         load_strictly(made.score, load_file(file), str(file))
     else:
-        nn.init.normal_(made.score.weight, std=_FIRST)
+        fill_head(made.score)
     return made
 
 
@@ -191,18 +178,20 @@ def _write(model: LhrsForConditionalGeneration, head: nn.Module, recipe: Recipe,
 
 
 def begin(recipe: Recipe) -> Stage:
+    """Set up the stage: with our own kind of model, or with any other of transformers through its own processor."""
+    return _foreign_pairs.begin(recipe) if is_foreign(recipe) else _begin(recipe)
+
+
+def _begin(recipe: Recipe) -> Stage:
     """Read the pairs and set up the stage."""
     model, processor = start.prepare(recipe)
     part = recipe.data
-    rows = _ordered(_read(recipe, processor, "train"), recipe)
-    held_out = spread(_read(recipe, processor, "val"), part.eval_rows) if recipe.eval_steps else []
-    kinds = tuple(sorted({kind for one in (*rows, *held_out) for kind in one.errors}))
-    numbers = {kind: number for number, kind in enumerate(kinds)}
-    objective = RewardObjective(put_head(model, recipe.start), PairTally(kinds))
+    drawn = draw(recipe, lambda rows: ranked(rows, processor, part.questions_per_image))
+    objective = RewardObjective(put_head(model, recipe.start), PairTally(drawn.kinds))
     rates = set_up(recipe, objective, cached=part.cache_features)
     store = None
     if part.cache_features:
-        store = features(recipe, model, processor, (file for one in (*rows, *held_out) for file in one.files))
+        store = features(recipe, model, processor, (file for one in drawn.every() for file in one.files))
     prepare_layers(model, recipe)
 
     def seen(files: Sequence[str]) -> dict[str, Any]:
@@ -212,59 +201,26 @@ def begin(recipe: Recipe) -> Stage:
             return {"levels": store.get(files)}
         return {"pixel_values": pixels_of(processor.image_processor, files)}
 
-    def batch(drawn: Sequence[Ranked]) -> dict[str, Any]:
+    def batch(some: Sequence[Ranked]) -> dict[str, Any]:
         multiple = COMPILED_LENGTHS if recipe.optim.compile else 1
-        made = collate([one.pack for one in drawn], processor.tokenizer.pad_token_id, multiple)
-        errors = torch.tensor([numbers[kind] for one in drawn for kind in one.errors])
-        told = Told(
-            tuple(name for one in drawn for name in one.ids),
-            errors,
-            sum(map(len, drawn)),
-            made.input_ids.numel(),
-            sum(len(one.sizes) for one in drawn),
-        )
-        sizes = torch.tensor([size for one in drawn for size in one.sizes])
-        shown = seen([file for one in drawn for file in one.files])
-        return {**shown, **vars(made), "sizes": sizes, "errors": errors, TOLD: told}
+        made = collate([one.pack for one in some], processor.tokenizer.pad_token_id, multiple)
+        shown = seen([file for one in some for file in one.files])
+        return {**shown, **vars(made), **drawn.told(some, made.input_ids.numel())}
 
     return Stage(
         objective,
-        rows,
-        held_out,
+        drawn.rows,
+        drawn.held_out,
         batch,
-        kinds,
+        drawn.kinds,
         lambda out: _write(model, objective.score, recipe, out),
         rates,
-        visual=model.bridge if any(one.files for one in rows) else None,
+        visual=model.bridge if any(one.files for one in drawn.rows) else None,
         flops_per_token=step_flops(model),
         width=layer_width(model),
         measure=objective.tally.read,
         data=data_hashes(part.folder),
     )
-
-
-def _read(recipe: Recipe, processor: LhrsProcessor, split: str) -> list[Ranked]:
-    rows = of_split(recipe.data.folder, split)
-    return ranked((row for row in rows if recipe.data.share(row.source)), processor, recipe.data.questions_per_image)
-
-
-def _ordered(groups: Sequence[Ranked], recipe: Recipe) -> list[Ranked]:
-    """Put the groups in the order of a whole run.
-
-    Raises:
-        DataError: there is none, or one is longer than the language model can read.
-    """
-    part, rng = recipe.data, np.random.default_rng(recipe.seed)
-    drawn = [one for _ in range(part.passes) for one in plan(groups, part, rng)]
-    if not drawn:
-        raise DataError(
-            "there is nothing to learn from",
-            found=f"no row of the task {TASK} and the split train in {part.folder}",
-            next_step="python -m data_prep build preferences FACTS --out DIR makes some",
-        )
-    texts_in = sum(sum(one.sizes) for one in drawn)
-    log.info("%d groups of texts, %d texts, %.0f tokens a text", len(drawn), texts_in, sum(map(len, drawn)) / texts_in)
-    return by_length(drawn, step_rows(recipe.optim), rng)
 
 
 OBJECTIVE = Objective(begin)
