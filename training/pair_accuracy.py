@@ -2,19 +2,20 @@
 
 Beside it stand what needs no score model: the longer text, and the likeness of a picture and a text in the space of
 lhrs-nano's words. `other picture` is the score model itself, shown another picture: what words alone give away.
+`--beside` lets other score models, or CLIPs, judge the same pairs.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image as PilImage
 from torch.nn import functional
@@ -96,15 +97,42 @@ def score_of(scorer: Scorer) -> Values:
     return values
 
 
-def judge(rows: Sequence[Sample], scorer: Scorer) -> Pairs:
-    """Let all judge every pair; rows come in groups that share their pictures."""
-    likeness, score = word_likeness(), score_of(scorer)
+def score_beside(scorer: Scorer) -> Values:
+    """Return what scores rows for comparison: one that cannot be scored is NaN, and what it is held against ties."""
+
+    def values(rows: Sequence[Judged]) -> list[float]:
+        made = scorer.score(rows)
+        reasons = [score.reason for score in made if score.value is None]
+        if reasons:
+            log.warning(
+                "%s has no score for %d of %d texts, their pairs are ties: %s",
+                *(scorer.name, len(reasons), len(rows), reasons[0]),
+            )
+        return [math.nan if score.value is None else score.value for score in made]
+
+    return values
+
+
+def judge(rows: Sequence[Sample], scorer: Scorer, likeness: Values, beside: Sequence[Scorer] = ()) -> Pairs:
+    """Let all judge every pair.
+
+    Args:
+        rows: in groups that share their pictures.
+        scorer: the score model.
+        likeness: of a picture and a text, see `word_likeness`.
+        beside: others that judge the same texts, under names of their own.
+
+    Raises:
+        DataError: a row is no pair or has no score, or all rows are about the same pictures.
+    """
+    score = score_of(scorer)
     judges: dict[str, Values] = {
         scorer.name: score,
         "longer text": lambda texts: [float(len(text.answer)) for text in texts],
         "word likeness": likeness,
+        **{other.name: score_beside(other) for other in beside},
     }
-    found = Pairs([], [], [], {name: [] for name in (scorer.name, *ARMS)})
+    found = Pairs([], [], [], {name: [] for name in (scorer.name, *ARMS, *(other.name for other in beside))})
     for start in range(0, len(rows), AT_ONCE):
         block = rows[start : start + AT_ONCE]
         opened: scoring.Opened = {}
@@ -115,7 +143,10 @@ def judge(rows: Sequence[Sample], scorer: Scorer) -> Pairs:
             for row, best in zip(block, better, strict=True)
             for answer in (best.answer, *rejected(row))
         ]
-        other = [replace(text, images=_unlike(text, better)) for text in texts]
+        strangers = [_other(rows, start + number) for number in range(len(block))]
+        pictures = [scoring.judged(stranger, scorer.dialect, opened).images for stranger in strangers]
+        shown = [images for images, size in zip(pictures, sizes, strict=True) for _ in range(size)]
+        other = [replace(text, images=images) for text, images in zip(texts, shown, strict=True)]
         scores = {name: values(texts) for name, values in judges.items()} | {"other picture": score(other)}
         end = 0
         for row, size in zip(block, sizes, strict=True):
@@ -127,16 +158,24 @@ def judge(rows: Sequence[Sample], scorer: Scorer) -> Pairs:
                 found.matched.append(abs(lengths[0] - lengths[1]) <= ALIKE * max(lengths))
                 for name, values in scores.items():
                     margin = values[first] - values[worse]
-                    found.right[name].append(0.5 if margin == 0 else float(margin > 0))
+                    found.right[name].append((1 + (margin > 0) - (margin < 0)) / 2)
         log.info("%d of %d rows", min(start + AT_ONCE, len(rows)), len(rows))
     return found
 
 
-def _unlike(text: Judged, others: Sequence[Judged]) -> tuple[np.ndarray, ...]:
-    """The pictures of the next row whose pictures are others."""
-    place = next(number for number, other in enumerate(others) if other.images[0] is text.images[0])
-    turned = (*others[place:], *others[:place])
-    return next((other.images for other in turned if other.images[0] is not text.images[0]), text.images)
+def _other(rows: Sequence[Sample], number: int) -> Sample:
+    """The next row whose pictures are others; the first one comes after the last.
+
+    Raises:
+        DataError: all rows are about the same pictures.
+    """
+    turned = (rows[(number + step) % len(rows)] for step in range(1, len(rows)))
+    found = next((row for row in turned if row.images != rows[number].images), None)
+    if found is None:
+        raise DataError(
+            "there is no other picture to compare with", found=rows[number].id, allowed="pairs about two pictures"
+        )
+    return found
 
 
 def report(found: Pairs, judge_name: str) -> str:
@@ -150,6 +189,7 @@ def report(found: Pairs, judge_name: str) -> str:
     groups = {kind: [i for i in every if found.errors[i] == kind] for kind in sorted(set(found.errors))}
     groups["all"] = list(every)
     groups["all of matched length"] = [i for i in every if found.matched[i]]
+    groups = {kind: members for kind, members in groups.items() if members}
     for kind, members in groups.items():
         scenes = [found.scenes[i] for i in members]
         cells = []
@@ -158,8 +198,9 @@ def report(found: Pairs, judge_name: str) -> str:
             cells.append(f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f})")
         lines.append(f"| {kind} | {len(members)} | {' | '.join(cells)} |")
     lines += ["", f"{judge_name} minus the others, in points, over pictures that they share:", ""]
-    for kind in ("all", "all of matched length"):
-        members = groups[kind]
+    for kind, members in groups.items():
+        if not kind.startswith("all"):
+            continue
         for name in names[1:]:
             ones, others = ([found.right[one][i] for i in members] for one in (judge_name, name))
             gap = paired_bootstrap(ones, others, [found.scenes[i] for i in members])
@@ -177,6 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="test", help="which of them (%(default)s)")
     parser.add_argument("--most", type=int, default=2000, help="rows, drawn from all over (%(default)s)")
+    parser.add_argument("--beside", action="append", default=[], metavar="MODEL", help="one more, for comparison")
     parser.add_argument("--dtype", default="auto", help="number format of the model (%(default)s)")
     parser.add_argument("-o", "--out", type=Path, metavar="F.md", help="write the table there as well")
     args = parser.parse_args(argv)
@@ -186,7 +228,8 @@ def main(argv: list[str] | None = None) -> int:
         if not rows:
             raise DataError("there are no pairs with pictures", found=f"{args.data}, split {args.split}")
         rows = rows[:: max(1, -(-len(rows) // args.most))]
-        table = report(judge(rows, open_scorer(args.model, dtype=args.dtype)), args.model)
+        scorer, *beside = (open_scorer(name, dtype=args.dtype) for name in dict.fromkeys([args.model, *args.beside]))
+        table = report(judge(rows, scorer, word_likeness(), beside), args.model)
     except LhrsError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

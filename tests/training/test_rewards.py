@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image as PilImage
 
 from lhrs_chat.models.scorers import Judged, Score
 from lhrs_chat.schema import Box, Number, Targets
+from tests import tiny
 from training.recipe import GrpoPart
 from training.rewards import REWARDS, Wanted
 from training.rewards._form import answer_of, gated
 from training.rewards.iou import step
-from training.rewards.score import Better
+from training.rewards.score import Better, Kept, kept_by
 
 TRUTH = Wanted(
     "one",
@@ -135,9 +139,9 @@ class ByLength:
         return [Score(float(len(row.answer))) if row.answer.strip() else Score(None, "blank") for row in rows]
 
 
-def test_the_learned_reward_is_relative_to_the_answer_of_the_row():
+def test_the_learned_reward_is_relative_to_the_answer_of_the_row(tmp_path):
     scorer = ByLength()
-    judge = Better(scorer)
+    judge = Better(scorer, Kept(tmp_path / "kept.json"))
     truths = [Wanted(name, "any", "what?", "river", Targets()) for name in ("a", "a", "b")]
     values = judge(["a river", "sea", "a river of some kind"], truths)
     assert values == pytest.approx([1 - math.exp(-0.2 * 2), 0, 1 - math.exp(-0.2 * 15)])
@@ -146,7 +150,61 @@ def test_the_learned_reward_is_relative_to_the_answer_of_the_row():
     assert scorer.calls == [5, 1, 1], "one call a batch; the answer of a row is scored once"
 
 
-def test_a_row_whose_own_answer_has_no_score_is_worth_nothing(caplog):
+def test_a_row_whose_own_answer_has_no_score_is_worth_nothing(caplog, tmp_path):
     bare = Wanted("bare", "any", "what?", " ", Targets())
-    assert Better(ByLength())(["a river"], [bare]) == [0.0]
-    assert "bare" in caplog.text
+    kept = Kept(tmp_path / "kept.json")
+    judge = Better(ByLength(), kept)
+    assert judge(["a river"], [bare]) == judge(["a river"], [bare]) == [0.0]
+    assert caplog.text.count("bare") == 1 and kept.scores == {} and not kept.file.exists()
+
+
+@pytest.fixture
+def seen(tmp_path):
+    """A row with a picture."""
+    PilImage.fromarray(tiny.picture(1)).save(tmp_path / "seen.png")
+    return Wanted("seen", "any", "what?", "river", Targets(), (str(tmp_path / "seen.png"),))
+
+
+def test_scores_of_own_answers_are_kept_from_run_to_run(seen, tmp_path):
+    first, again = ByLength(), ByLength()
+    file = tmp_path / "there" / "kept.json"
+    values = Better(first, Kept(file))(["a river"], [seen])
+    assert Better(again, Kept(file))(["a river"], [seen]) == values
+    assert (first.calls, again.calls) == ([2], [1])
+    assert list(json.loads(file.read_text()).values()) == [5.0]
+    assert [path.name for path in file.parent.iterdir()] == ["kept.json"]
+
+
+@pytest.mark.parametrize("changed", ["answer", "question", "picture"])
+def test_a_row_that_has_changed_is_scored_anew(seen, tmp_path, changed):
+    kept = tmp_path / "kept.json"
+    Better(ByLength(), Kept(kept))(["a river"], [seen])
+    if changed == "picture":
+        PilImage.fromarray(tiny.picture(2)).save(seen.files[0])
+    else:
+        seen = dataclasses.replace(seen, **{changed: "where is the river?"})
+    scorer = ByLength()
+    Better(scorer, Kept(kept))(["a river"], [seen])
+    assert scorer.calls == [2] and len(Kept(kept).scores) == 2
+
+
+def test_another_score_model_keeps_scores_of_its_own():
+    places = set()
+    for weights, prompt in [("a", "b"), ("a", "c"), ("c", "b")]:
+        scorer = ByLength()
+        scorer.weights_sha256, scorer.prompt_sha256 = weights, prompt
+        places.add(kept_by(scorer).file)
+    assert len(places) == 3
+
+
+def test_scores_that_cannot_be_read_are_made_anew(seen, tmp_path, caplog):
+    (tmp_path / "kept.json").write_text('{"cut')
+    assert Better(ByLength(), Kept(tmp_path / "kept.json"))(["a river"], [seen]) == [pytest.approx(1 - math.exp(-0.4))]
+    assert "made anew" in caplog.text and len(Kept(tmp_path / "kept.json").scores) == 1
+
+
+def test_what_another_process_kept_stays(tmp_path):
+    one, other = Kept(tmp_path / "kept.json"), Kept(tmp_path / "kept.json")
+    one.add({"a": 1.0})
+    other.add({"b": 2.0})
+    assert Kept(tmp_path / "kept.json").scores == {"a": 1.0, "b": 2.0}
