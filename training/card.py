@@ -48,12 +48,15 @@ def write_card(out: Path, name: str, origin: Origin, stages: Sequence[Path], sco
         DataError: a file of scores is none.
     """
     measured = [line for file in scores for line in _scores(file)]
+    task, example = "image-text-to-text", f'lhrs-chat ask --model {name} IMAGE "What is here?"'
+    if _recipe(stages[-1]).objective == "reward":
+        task, example = "text-classification", f"lhrs-chat score DATA --model {name} -o scores.parquet"
     base = [f"base_model: [{', '.join(origin.base_models)}]"] if origin.base_models else []
     lines = [
-        *("---", "library_name: transformers", "pipeline_tag: image-text-to-text"),
+        *("---", "library_name: transformers", f"pipeline_tag: {task}"),
         *("tags: [remote-sensing, earth-observation, lhrs_chat]", *base, "---", ""),
         *(f"# {name}", "", f"{origin.what}; trained with lhrs_chat. Licences of its parts: {origin.licences}.", ""),
-        *("```", f'lhrs-chat ask --model {name} IMAGE "What is here?"', "```", ""),
+        *("```", example, "```", ""),
         *("## How it was made", "", "| stage | objective | learned | rows from | steps | loss | held out |"),
         "| --- | --- | --- | --- | ---: | ---: | ---: |",
         *(_stage(stage) for stage in stages),
@@ -66,8 +69,13 @@ def write_card(out: Path, name: str, origin: Origin, stages: Sequence[Path], sco
     (out / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _stage(folder: Path) -> str:
+def _recipe(folder: Path) -> Recipe:
     recipe: Recipe = load_recipe(str(folder / "recipe.yaml"), [])
+    return recipe
+
+
+def _stage(folder: Path) -> str:
+    recipe = _recipe(folder)
     logged = read_journal(folder)
     losses = [entry["loss"] for entry in logged if "loss" in entry]
     held_out = [entry["eval_loss"] for entry in logged if "eval_loss" in entry]

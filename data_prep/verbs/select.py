@@ -240,7 +240,8 @@ def _report(
         mean = np.nanmean(top.scores[kept]) if np.isfinite(top.scores[kept]).any() else float("nan")
         common = int((kept & arms["top"]).sum())
         lines.append(f"| {name} | {int(kept.sum())} | {mean:.4g} | {common} |")
-    missing = int(np.isnan(top.scores).sum())
+    missing = int((~np.isfinite(top.scores)).sum())
+    bare = sorted(set(top.strata) - set(lowest))
     lines += [
         "",
         f"{len(top.ids)} rows, {missing} of them without a score.",
@@ -249,6 +250,7 @@ def _report(
         "|---|---:|",
     ]
     lines += [f"| {name} | {value:.4g} |" for name, value in lowest.items()]
+    lines += [f"| {name} | nothing is kept of {top.strata.count(name)} |" for name in bare]
     lines += ["", "| share | rows | lowest | mean |", "|---:|---:|---:|---:|"]
     lines += [f"| {row['share']:.0%} | {row['rows']} | {row['lowest']:.4g} | {row['mean']:.4g} |" for row in told]
     return "\n".join(lines) + "\n"

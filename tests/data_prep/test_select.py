@@ -99,6 +99,15 @@ def test_the_curve_falls(data: tuple[Path, Path]) -> None:
     assert all(a["lowest"] >= b["lowest"] and a["mean"] >= b["mean"] for a, b in itertools.pairwise(told))
 
 
+def test_a_stratum_of_which_nothing_is_kept_is_named(tmp_path: Path) -> None:
+    rows = [row(number) for number in range(0, 20, 2)] + [row(1)]
+    (tmp_path / "data").mkdir()
+    samples.write(tmp_path / "data" / "rows.jsonl", rows)
+    scores = write_scores(tmp_path / "scores.parquet", rows, [float(n) for n in range(10)] + [float("inf")])
+    report = select(tmp_path / "data", {"top": scores}, tmp_path / "out", 0.3, ("source",))
+    assert "| source=field | nothing is kept of 1 |" in report and "11 rows, 1 of them without a score" in report
+
+
 def test_controls_are_selected_by_their_own_scores(data: tuple[Path, Path], tmp_path: Path) -> None:
     rows = [row(number) for number in range(100)]
     clip = write_scores(tmp_path / "clip.parquet", rows, [float(n) for n in range(100)])

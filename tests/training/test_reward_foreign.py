@@ -230,7 +230,8 @@ def test_an_export_is_half_as_large_and_its_head_is_not(backbones, data, tmp_pat
     tensors = load_file(folder / "model.safetensors")
     assert {name for name, tensor in tensors.items() if tensor.dtype != torch.bfloat16} == {"score.weight"}
     assert torch.equal(tensors["score.weight"], load_file(made.out / "model.safetensors")["score.weight"])
-    assert "a score model on" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert "a score model on" in card and "lhrs-chat score DATA" in card and "lhrs-chat ask" not in card
     (texts, *_) = texts_of(data, "brackets1").values()
     scores = scores_of(open_scorer(str(made.out)), texts)
     assert scores_of(open_scorer(str(folder)), texts) == pytest.approx(scores, abs=0.05)

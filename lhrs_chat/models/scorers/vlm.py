@@ -28,6 +28,8 @@ from lhrs_chat.models.weights import AS_STORED, Precision, weights_hash
 from lhrs_chat.plugins import nearest
 
 TOKENS_AT_ONCE = 8192
+TOKENS_ON_CPU = 1024
+"""More would not fit its caches: one thread encodes 16 pictures at once slower than two at a time."""
 PACK_TOKENS = 512
 """How long rows about the same pictures become together; on a CPU, 1024 is as fast."""
 
@@ -70,7 +72,7 @@ class VlmScorer:
         name: what it is called.
         weights_sha256: hash of its weights.
         layout: how rows are put, a name of `layouts.LAYOUTS`; the one that the model was trained with where left out.
-        tokens_at_once: how many tokens, padding and pictures included, run together.
+        tokens_at_once: how many tokens, padding and pictures included, run together; None as the device likes it.
 
     Raises:
         ConfigError: there is no such layout.
@@ -84,7 +86,7 @@ class VlmScorer:
         name: str,
         weights_sha256: str,
         layout: str | None = None,
-        tokens_at_once: int = TOKENS_AT_ONCE,
+        tokens_at_once: int | None = None,
     ) -> None:
         chosen = model.config.score_layout if layout is None else layout
         if chosen not in LAYOUTS:
@@ -103,7 +105,8 @@ class VlmScorer:
         ours = isinstance(processor, LhrsProcessor)
         self.dialect: str = processor.dialect if ours else DIALECTS.get(model.config.model_type, DEFAULT_DIALECT)
         self.layout = LAYOUTS[chosen]
-        self.tokens_at_once = tokens_at_once
+        on_cpu = model.device.type == "cpu"
+        self.tokens_at_once = tokens_at_once or (TOKENS_ON_CPU if on_cpu else TOKENS_AT_ONCE)
         template = processor.chat_template or processor.tokenizer.get_chat_template()
         self._template = None if processor.chat_template else template
         self.prompt_sha256 = hashlib.sha256(fingerprint(chosen, template).encode()).hexdigest()
