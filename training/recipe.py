@@ -46,8 +46,8 @@ class DataPart:
     passes: int = 1
     """How often the mix is gone through."""
     cache_features: bool = False
-    """`plain`, `chat`: compute what the encoder sees once and keep it on disk, in half precision. `words` and `text`
-    always do."""
+    """`plain`, `chat`, and `clip` with a frozen trunk of timm: compute what the encoder sees once and keep it on disk,
+    in half precision. `words` and `text` always do."""
     workers: int = 0
     """Processes that read pictures beside the training; 0 reads them between its steps."""
     pack_tokens: int = 0

@@ -36,7 +36,8 @@ def _text(name: str) -> str:
 
 NANO = [name for name in stages() if name.startswith("nano_")]
 REWARD = ["reward_stage1", "reward_stage2", "reward_stage3", "score_nano"]
-ELSEWHERE = ["clip", "farslip_stage1", "farslip_stage2", "grpo", *REWARD]  # test_clip.py, test_grpo.py, test_reward.py
+# In test_clip.py, test_clip_nano.py, test_grpo.py and test_reward.py.
+ELSEWHERE = ["clip", "clip_nano", "farslip_stage1", "farslip_stage2", "grpo", *REWARD]
 OTHERS = ["skyeyegpt_stage1", "skyeyegpt_stage2", "geochat_lora"]
 
 

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ from lhrs_chat.models.weights import locate
 from lhrs_chat.schema import XYXY
 
 from ..contrastive import IGNORED, patch_to_patch, picture_to_text, region_to_category
+from ..features import FeatureStore
+from ..frozen_trunk import keep_features
 from ..optimizer import choose
 from ..order import plan
 from ..pairs import Pair, Visit, crops, cut, pairs
@@ -53,10 +55,12 @@ class ClipLosses(nn.Module):
         model: of open_clip.
         clip: weights, and which network sees the crops.
         kept_positions: rows of the text tower's positions that stay as they are.
+        cached: pictures come as what the trunk of the vision tower saw of them.
     """
 
-    def __init__(self, model: Any, clip: ClipPart, kept_positions: int) -> None:
+    def __init__(self, model: Any, clip: ClipPart, kept_positions: int, *, cached: bool = False) -> None:
         super().__init__()
+        self.cached = cached
         self.model = model
         self.clip = clip
         self.pictures = nn.Identity()
@@ -80,7 +84,7 @@ class ClipLosses(nn.Module):
         """Return the loss of the batch once for each picture, (B,).
 
         Args:
-            pixels: (B, C, H, W), whole pictures.
+            pixels: (B, C, H, W), whole pictures; (B, D), features of the trunk, where they are cached.
             texts: (B, T), their captions.
             regions: (M, C, H, W), random crops.
             places: (M, 4), where they lie, in shares of their picture.
@@ -98,7 +102,7 @@ class ClipLosses(nn.Module):
             pooled, dense = dense_clip.features(model.visual, shown)
             loss = loss + clip.patches * patch_to_patch(dense, places, image, self._crops(regions))
         else:
-            pooled = model.encode_image(shown)
+            pooled = model.visual.head(shown) if self.cached else model.encode_image(shown)
         if clip.captions:
             seen = functional.normalize(pooled, dim=-1)
             said = functional.normalize(model.encode_text(texts), dim=-1)
@@ -111,6 +115,14 @@ class ClipLosses(nn.Module):
             named = _everywhere(_padded(category + 1, most)) - 1
             loss = loss + clip.categories * region_to_category(seen, said, named, scale)
         return loss.expand(len(pixels))
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; norms over batches that are not trained keep the statistics that they came with."""
+        super().train(mode)
+        for part in self.model.modules():
+            if isinstance(part, nn.BatchNorm2d) and not any(tensor.requires_grad for tensor in part.parameters()):
+                part.eval()
+        return self
 
     @torch.no_grad()
     def hold(self) -> None:
@@ -163,7 +175,7 @@ def begin(recipe: Recipe) -> Stage:
     folder = _folder(recipe)
     scorer = ClipScorer.open(folder, str(folder))
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    losses = ClipLosses(scorer.model, clip, config.get(KEPT_POSITIONS, 0))
+    losses = ClipLosses(scorer.model, clip, config.get(KEPT_POSITIONS, 0), cached=part.cache_features)
     rates = choose(losses, recipe.optim.lr, {name: name.removeprefix("model.") for name in _own(losses)})
     if losses.teacher is not None:
         losses.teacher.requires_grad_(clip.target == "ema")
@@ -182,11 +194,14 @@ def begin(recipe: Recipe) -> Stage:
             found=f"no box of {clip.box_area_px[0]:g} to {clip.box_area_px[1]:g} pixels in {part.folder}",
             next_step="set clip.box_area_px, or clip.categories=0",
         )
+    store = None
+    if part.cache_features:
+        store = keep_features(part.folder, scorer.model, clip, rates, (pair.file for pair in (*drawn, *held_out)))
     return Stage(
         losses,
         [Visit(pair, number) for number, pair in enumerate(drawn)],
         [Visit(pair, number) for number, pair in enumerate(held_out)],
-        Batches(scorer, clip, recipe.seed, sources, labels).make,
+        Batches(scorer, clip, recipe.seed, sources, labels, store).make,
         sources,
         partial(_write, losses, config),
         rates,
@@ -228,12 +243,19 @@ class Batches:
         seed: of the recipe.
         sources: their names.
         labels: categories of boxes, in the order of their numbers.
+        store: what the trunk of the vision tower saw of the pictures, where it is kept.
     """
 
     def __init__(
-        self, scorer: ClipScorer, clip: ClipPart, seed: int, sources: Sequence[str], labels: Sequence[str]
+        self,
+        scorer: ClipScorer,
+        clip: ClipPart,
+        seed: int,
+        sources: Sequence[str],
+        labels: Sequence[str],
+        store: FeatureStore | None,
     ) -> None:
-        self.tokenizer, self.clip, self.seed = scorer.tokenizer, clip, seed
+        self.tokenizer, self.clip, self.seed, self.store = scorer.tokenizer, clip, seed, store
         self.sources = {source: number for number, source in enumerate(sources)}
         self.labels = {label: number for number, label in enumerate(labels)}
         size = scorer.model.visual.image_size
@@ -253,9 +275,13 @@ class Batches:
         things: list[torch.Tensor] = []
         for number, visit in enumerate(visits):
             rng = np.random.default_rng([self.seed, visit.number])
-            pair, picture = visit.pair, opened(visit.pair.file)
-            pixels.append(self._pixels(picture))
+            pair = visit.pair
             captions.append(pair.captions[rng.integers(len(pair.captions))])
+            if self.store is not None:
+                pixels.append(self.store.get([pair.file])[0][0, 0])
+                continue
+            picture = opened(pair.file)
+            pixels.append(self._pixels(picture))
             for box in crops(clip, rng) if clip.patches else ():
                 regions.append(self._pixels(cut(picture, box)))
                 places.append(box)
