@@ -123,9 +123,16 @@ def score_rows(source: storage.Location, scorer: Scorer, out: Path, *, part_rows
     began, bar = time.monotonic(), Bar("score", "rows", len(rows), reused)
     for start in range(0, len(rows), part_rows):
         stop = min(start + part_rows, len(rows))
-        if start not in there:
-            samples.write_table(parts / _name(start), COLUMNS, _records(rows.slice(start, stop), scorer))
-            bar.add(stop - start)
+        if start in there:
+            continue
+        try:
+            some = rows.slice(start, stop)
+        except DataError:
+            if not any(parts.glob("*.parquet")):  # nothing to go on from
+                shutil.rmtree(parts)
+            raise
+        samples.write_table(parts / _name(start), COLUMNS, _records(some, scorer))
+        bar.add(stop - start)
     bar.close()
     seconds = time.monotonic() - began
     unscored = _join(sorted(parts.glob("*.parquet")), out)

@@ -125,3 +125,13 @@ def test_what_cannot_be_written_or_holds_no_rows_is_refused_at_once(data: Path, 
     with pytest.raises(DataError, match="no rows"):
         score_rows(tmp_path / "void.jsonl", scorer, tmp_path / "scores.parquet")
     assert scorer.calls == 0 and not list(tmp_path.glob("*.parts"))
+
+
+def test_a_line_that_is_no_row_keeps_what_was_scored_before_it_and_else_nothing(data: Path, tmp_path: Path) -> None:
+    lines = (data / "rows.jsonl").read_text().splitlines()
+    for broken, kept in ((0, False), (2, True)):
+        made = tmp_path / f"broken{broken}.jsonl"
+        made.write_text("\n".join([*lines[:broken], "{", *lines[broken:]]) + "\n")
+        with pytest.raises(DataError, match=f"line {broken + 1}"):
+            score_rows(made, LengthScorer(), tmp_path / f"{broken}.parquet", part_rows=1)
+        assert (tmp_path / f"{broken}.parquet.parts").exists() == kept
