@@ -294,6 +294,9 @@ def _name(hint: Any) -> str:
 
 def _convert(hint: Any, value: Any, where: str, start: Any = None) -> Any:
     """Turn `value` into what `hint` asks for, or raise."""
+    kind = type(value)
+    if kind is hint and (kind is str or kind is bool or (kind is float and math.isfinite(value))):
+        return value  # most values of most rows
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         return _convert_union(hint, value, where, start)
