@@ -1,7 +1,7 @@
 """What the other pictures of a batch show: what is said wrongly of one picture is what is true of others.
 
 Numbers and colours are drawn once, as often as others show them for the same thing; one that is too near to the truth
-is none. So of two texts neither holds the more usual value, and words alone do not tell which of them is false.
+is none. So of two texts neither holds the more usual value, and words alone hardly tell which of them is false.
 """
 
 from __future__ import annotations
