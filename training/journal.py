@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ class Journal(TrainerCallback):
 
     Args:
         out: folder of the run.
+        short: an entry in a line for a person.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, short: Callable[[dict[str, Any]], str] | None = None) -> None:
         self.file = out / JOURNAL
+        self.short = short or _short
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -45,7 +47,7 @@ class Journal(TrainerCallback):
         entry = state.log_history[-1]
         if state.is_world_process_zero and _counts(entry):
             self._write("a", [entry])
-            log.info("step %d of %d: %s", state.global_step, state.max_steps, _short(entry))
+            log.info("step %d of %d: %s", state.global_step, state.max_steps, self.short(entry))
 
     def _write(self, mode: str, entries: Sequence[dict[str, Any]]) -> None:
         try:

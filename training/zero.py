@@ -89,6 +89,7 @@ class Zero(Replicas):
         Raises:
             LhrsError: the checkpoint was written without DeepSpeed.
         """
+        # What is frozen is not in it, so DeepSpeed may not be strict; `put` has read what is trained, and is.
         found, _ = self.engine.load_checkpoint(
             str(folder), tag=ZERO, load_module_strict=False, load_lr_scheduler_states=False
         )

@@ -5,15 +5,12 @@ For vision-language models of transformers with a chat template, through an adap
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lhrs_chat import samples
 from lhrs_chat.errors import ConfigError, DataError, MissingExtraError
@@ -25,7 +22,7 @@ from ..arguments import trackers
 from ..boxes import check_boxes, size_px_of, spoken
 from ..checkpoints import last_checkpoint, provenance, write_facts
 from ..foreign import adapter_names, is_foreign, open_foreign, write_adapter
-from ..journal import JOURNAL
+from ..journal import Journal
 from ..optimizer import adamw, choose
 from ..pictures import opened
 from ..recipe import EVERY_OTHER, Recipe
@@ -92,30 +89,9 @@ class Judged:
         return gated(texts, [self.wanted[number] for number in row], self.judges, EVERY_OTHER, self.form)
 
 
-class Told(TrainerCallback):
-    """Writes what TRL logs to the journal of the run, at once.
-
-    Args:
-        out: folder of the run.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.file = out / JOURNAL
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Keep the lines up to the checkpoint that the run goes on from."""
-        self.file.write_text("".join(f"{json.dumps(line)}\n" for line in state.log_history if "loss" in line))
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the newest line."""
-        line = state.log_history[-1]
-        if state.is_world_process_zero and "loss" in line:
-            with self.file.open("a", encoding="utf-8") as stream:
-                stream.write(f"{json.dumps(line)}\n")
-            length = line["completions/mean_length"]
-            log.info("step %d: reward %.3f, answers of %.0f tokens", state.global_step, line["reward"], length)
+def _short(entry: Mapping[str, Any]) -> str:
+    """Write a line for a person: what answers were worth, and how long they were."""
+    return f"reward {entry['reward']:.3f}, answers of {entry['completions/mean_length']:.0f} tokens"
 
 
 def run(recipe: Recipe) -> int:
@@ -157,7 +133,7 @@ def run(recipe: Recipe) -> int:
         args=GRPOConfig(**_settings(recipe)),
         train_dataset=rows.with_transform(Questions(wanted, recipe.grpo.form)),
         processing_class=backend.processor,
-        callbacks=[Told(recipe.out)],
+        callbacks=[Journal(recipe.out, _short)],
         optimizers=(optimizer, None),
     )
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
