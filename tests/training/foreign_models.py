@@ -42,6 +42,18 @@ def write_qwen2(folder: Path) -> Path:
     return _written(folder, made, processor)
 
 
+TOWER = {
+    "depth": 2,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_heads": 2,
+    "patch_size": 4,
+    "spatial_merge_size": 2,
+    "temporal_patch_size": 2,
+    "out_hidden_size": 32,
+}
+
+
 def write_qwen2_5(folder: Path) -> Path:
     """A Qwen2.5-VL whose tower attends within windows of 16 px in one layer, and everywhere in the other."""
     torch.manual_seed(0)
@@ -50,16 +62,9 @@ def write_qwen2_5(folder: Path) -> Path:
     config = Qwen2_5_VLConfig(
         text_config=_text_of(two),
         vision_config={
-            "depth": 2,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_heads": 2,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
+            **TOWER,
             "window_size": 16,
             "fullatt_block_indexes": [1],
-            "out_hidden_size": 32,
         },
         **_signs_of(two),
     )
@@ -77,14 +82,7 @@ def write_qwen3(folder: Path) -> Path:
     config = Qwen3VLConfig(
         text_config={**_text_of(two), "head_dim": 8},
         vision_config={
-            "depth": 2,
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_heads": 2,
-            "patch_size": 4,
-            "spatial_merge_size": 2,
-            "temporal_patch_size": 2,
-            "out_hidden_size": 32,
+            **TOWER,
             "num_position_embeddings": 64,
             "deepstack_visual_indexes": [0],
         },
